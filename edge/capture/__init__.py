@@ -1,0 +1,1 @@
+"""Cameras: a source URI in, the freshest frame out; one supervised thread each."""

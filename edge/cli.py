@@ -1,0 +1,58 @@
+"""The `edge` command: each verb is one module, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+from edge import __version__
+from edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {
+    "run": ("edge.service.command", "run the daemon in the foreground"),
+    "check": ("edge.tools.check", "validate a configuration file"),
+    "demo": ("edge.tools.demo", "run everything here, broker included, and watch it"),
+    "watch": ("edge.tools.watch", "show the aisles live, from the broker"),
+    "verify": ("edge.tools.verify", "hold a bundle to its golden detections on this machine"),
+    "bench": ("edge.tools.bench", "time the whole pipeline against the bare inference session"),
+    "doctor": ("edge.tools.doctor", "say what this machine has, and what is missing for what"),
+}
+"""verb: (module with `add_arguments(parser)` and `run(arguments) -> exit status`, help)."""
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors of ours become one line on stderr and their exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = _parser(words).parse_args(words)
+        status: int = arguments.run(arguments)
+    except EdgeError as error:
+        print(f"edge: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return status
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="edge", description="Aisle Edge on this device.")
+    parser.add_argument("--version", action="version", version=f"aisle-edge {__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    for verb, (module, help_) in COMMANDS.items():
+        command = verbs.add_parser(verb, help=help_, description=help_)
+        if verb in words[:1]:
+            loaded = importlib.import_module(module)
+            loaded.add_arguments(command)
+            command.set_defaults(run=loaded.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""The configuration: one YAML file, these keys, these defaults.
+
+The key names are the public interface. `edge.config_file` reads the file and names every problem
+with its line; here is only what a valid configuration is.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+Point = Annotated[
+    tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]],
+    Field(description="x, y as fractions of the frame, from its top left corner"),
+]
+Score = Annotated[float, Field(ge=0, le=1)]
+
+TopicLevel = Annotated[
+    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^/+#\s\x00$]+$")
+]
+"""A name that becomes one level of an MQTT topic."""
+
+_PREFIX = re.compile(r"[^/+#\s\x00$]+(/[^/+#\s\x00$]+)*")
+_SMALLEST_POLYGON = 3
+_SECURE_MQTT = 8883
+
+
+def _distinct_corners(zone: tuple[Point, ...]) -> tuple[Point, ...]:
+    if len(set(zone)) < _SMALLEST_POLYGON:
+        raise ValueError(f"a zone needs at least 3 different corners, found {len(set(zone))}")
+    return zone
+
+
+Zone = Annotated[tuple[Point, ...], AfterValidator(_distinct_corners)]
+
+WHOLE_FRAME: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class AisleView(_Section):
+    """One aisle as one camera sees it."""
+
+    id: TopicLevel
+    zone: Zone = WHOLE_FRAME
+    labels: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Only these labels count here; None: all of the bundle's."""
+    threshold: Score | dict[str, Score] | None = None
+    """Lowest score that counts, one for all or one per label; None: the bundle's own."""
+    anchor: Literal["bottom-center", "center"] = "bottom-center"
+    """Which point of its box says where an object stands."""
+
+
+class CameraConfig(_Section):
+    """One camera and the aisles it sees."""
+
+    name: TopicLevel
+    source: Annotated[str, StringConstraints(min_length=1)]
+    fps: Annotated[float, Field(gt=0, le=240)] = 5.0
+    """Frames per second looked at."""
+    aisles: Annotated[tuple[AisleView, ...], Field(min_length=1)]
+
+
+class TlsConfig(_Section):
+    """TLS to the broker; the system's certificate authorities unless `ca_file` is given."""
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _pair(self) -> TlsConfig:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("a client certificate needs both cert_file and key_file")
+        return self
+
+
+class MqttConfig(_Section):
+    """The broker."""
+
+    host: Annotated[str, StringConstraints(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    prefix: Annotated[str, Field(pattern=f"^{_PREFIX.pattern}$")] = "aisle-edge"
+    username: str | None = None
+    password_file: Path | None = None
+    """File with the password; without it, the environment's AISLE_EDGE_MQTT_PASSWORD."""
+    tls: TlsConfig | bool | None = None
+    """None: on when the port is 8883."""
+
+    def tls_or_none(self) -> TlsConfig | None:
+        """Return the TLS settings to use, or None for a plain connection."""
+        if isinstance(self.tls, TlsConfig):
+            return self.tls
+        wanted = self.port == _SECURE_MQTT if self.tls is None else self.tls
+        return TlsConfig() if wanted else None
+
+
+class PublishConfig(_Section):
+    """How often what is published."""
+
+    detections_per_second: Annotated[float, Field(ge=0, le=240)] = 1.0
+    """Per aisle and camera; 0: none."""
+    state_heartbeat_s: Annotated[float, Field(gt=0)] = 30.0
+    hysteresis_s: Annotated[float, Field(ge=0, le=3600)] = 2.0
+
+
+class OutboxConfig(_Section):
+    """Where messages wait until the broker has them."""
+
+    path: Path = Path("/var/lib/aisle-edge/outbox.db")
+    max_mb: Annotated[float, Field(ge=1)] = 256.0
+
+
+class Config(_Section):
+    """The whole file."""
+
+    site: TopicLevel = "site"
+    device: TopicLevel = Field(default_factory=socket.gethostname)
+    bundle: Path
+    runtime: Literal["auto", "tensorrt", "onnxruntime"] = "auto"
+    threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Inference threads of a CPU runtime; None: chosen for this machine."""
+    cameras: Annotated[tuple[CameraConfig, ...], Field(min_length=1)]
+    mqtt: MqttConfig
+    publish: PublishConfig = PublishConfig()
+    outbox: OutboxConfig = OutboxConfig()
+
+    @model_validator(mode="after")
+    def _camera_names_differ(self) -> Config:
+        names = [camera.name for camera in self.cameras]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"cameras must have different names, found twice: {', '.join(twice)}")
+        return self

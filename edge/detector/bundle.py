@@ -1,0 +1,167 @@
+"""A bundle: what a build produced and this device runs, checked before anything trusts it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge.errors import BundleError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PASSPORT = "bundle.json"
+PORTABLE_GRAPH = "model.onnx"
+TENSORRT_GRAPH = "model.trt.onnx"
+PLAN = "engine.plan"
+GOLDEN = "golden.npz"
+REPORT = "report.html"
+PARTS = (PORTABLE_GRAPH, TENSORRT_GRAPH, PLAN, GOLDEN, REPORT)
+REQUIRED = (PORTABLE_GRAPH, GOLDEN)
+
+_REBUILD = "copy the bundle again, or build it again with edge-build-engine"
+
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSpec(_Part):
+    """The network's input and how a frame is brought to it."""
+
+    width: Annotated[int, Field(ge=8, le=8192)]
+    height: Annotated[int, Field(ge=8, le=8192)]
+    letterbox: Literal["centered", "top-left", "stretch"]
+    pad: Annotated[int, Field(ge=0, le=255)] = 114
+    """Grey value of the bars."""
+
+    @property
+    def resolution_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.width, self.height
+
+
+class Thresholds(_Part):
+    """Lowest score that counts, unless the configuration says otherwise."""
+
+    default: Score = 0.25
+    labels: dict[str, Score] = {}
+
+
+class Tolerance(_Part):
+    """How far detections on another runtime may be from the golden ones."""
+
+    kept: Score = 0.9
+    """Share of golden detections that must be found again (same label, IoU >= 0.5)."""
+    mean_iou: Score = 0.9
+    mean_score_shift: Score = 0.05
+
+
+class Passport(_Part):
+    """`bundle.json`: what this bundle is, and the sha256 of every file in it."""
+
+    schema_: Literal["aisle-edge/bundle/1"] = Field("aisle-edge/bundle/1", alias="schema")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
+    family: str
+    input: InputSpec
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    thresholds: Thresholds = Thresholds()
+    iou: Score
+    """IoU above which the in-graph NMS suppresses; a build-time constant."""
+    max_detections: Annotated[int, Field(ge=1)]
+    max_batch: Annotated[int, Field(ge=1)] = 1
+    """Largest batch the graphs take."""
+    files: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]]
+    tolerance: Tolerance = Tolerance()
+    calibration: dict[str, Any] = {}
+    """What the ranges were measured on, and how."""
+    accuracy: dict[str, Any] = {}
+    """Per graph: agreement with the float model on held-out frames."""
+    speed: dict[str, Any] = {}
+    """Measured at build: INT8 and float milliseconds, threads, CPU."""
+    source: dict[str, Any] = {}
+    """The trained model: file name, sha256, producer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle directory whose every file has the hash that its passport states."""
+
+    path: Path
+    passport: Passport
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels; a detection's label is an index into it."""
+        return self.passport.labels
+
+    def file(self, part: str) -> Path:
+        """Return the path of one of `PARTS` in this bundle."""
+        return self.path / part
+
+    def has(self, part: str) -> bool:
+        """Return whether this bundle holds that part."""
+        return part in self.passport.files
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a bundle's passport and hold every file to it.
+
+    Raises `BundleError` naming the file, what was expected and what was found.
+    """
+    passport = _read_passport(path)
+    for name in REQUIRED:
+        if name not in passport.files:
+            raise BundleError(f"{path / PASSPORT}: lists no {name}", _REBUILD)
+    for name, expected in passport.files.items():
+        _check_file(path, name, expected)
+    return Bundle(path.resolve(), passport)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_passport(path: Path) -> Passport:
+    if not path.is_dir():
+        found = "a file" if path.exists() else "nothing"
+        raise BundleError(
+            f"bundle {path}: expected a directory, found {found}",
+            "give the directory that edge-build-engine --out wrote",
+        )
+    try:
+        return Passport.model_validate_json((path / PASSPORT).read_bytes())
+    except OSError as error:
+        raise BundleError(f"{path / PASSPORT}: {error.strerror}", _REBUILD) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "file"
+        raise BundleError(f"{path / PASSPORT}: {key}: {first['msg']}", _REBUILD) from error
+
+
+def _check_file(path: Path, name: str, expected: str) -> None:
+    if name not in PARTS:  # also keeps a passport from naming a path outside the bundle
+        raise BundleError(
+            f"{path / PASSPORT}: unknown file {re.sub(r'[^ -~]', '?', name)!r}",
+            f"a bundle holds {', '.join(PARTS)}",
+        )
+    try:
+        found = sha256_of(path / name)
+    except OSError as error:
+        raise BundleError(f"{path / name}: {error.strerror}", _REBUILD) from error
+    if found != expected:
+        raise BundleError(
+            f"{path / name}: sha256 {found[:12]}… is not the passport's {expected[:12]}…", _REBUILD
+        )

@@ -1,0 +1,93 @@
+"""The seam between the detector and an inference runtime."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, slots=True)
+class RawDetections:
+    """The contract graph's outputs for a batch of B frames and K slots.
+
+    `boxes` float32 (B, K, 4) xyxy in pixels of the network input; `scores` float32 (B, K), 0 marks
+    an unused slot; `labels` int32 (B, K).
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        slots = self.scores.shape
+        if self.boxes.shape != (*slots, 4) or self.labels.shape != slots:
+            raise ValueError(
+                f"RawDetections: expected boxes (B, K, 4), scores and labels (B, K), got "
+                f"{self.boxes.shape}, {self.scores.shape}, {self.labels.shape}"
+            )
+
+
+class Runtime(ABC):
+    """Runs one contract graph: opened, used and closed by one thread.
+
+    A runtime implements `_open`, `_infer` and `_close`; what goes in is checked here, once for all.
+    """
+
+    name: str
+    max_batch: int = 1
+    """Largest batch worth giving it (a CPU gains nothing from more than one)."""
+
+    def __init__(self, input_shape: tuple[int, int, int]) -> None:
+        self.input_shape = input_shape
+        """(H, W, 3) of one frame of the network input."""
+
+    def open(self) -> None:
+        """Load the graph; raises `RuntimeFailure` or `MissingPackage`."""
+        self._open()
+
+    def infer(self, frames: npt.NDArray[np.uint8]) -> RawDetections:
+        """Run the graph on uint8 (B, H, W, 3) letterboxed BGR frames."""
+        if frames.dtype != np.uint8 or frames.shape[1:] != self.input_shape:
+            raise ValueError(
+                f"{self.name}: input frames: expected uint8 (B, {self.input_shape}), "
+                f"got {frames.dtype} {frames.shape}"
+            )
+        return self._infer(frames)
+
+    def close(self) -> None:
+        """Release everything; may be called twice."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in a few words what runs where, for logs and the status message."""
+
+    @abstractmethod
+    def _open(self) -> None: ...
+
+    @abstractmethod
+    def _infer(self, frames: npt.NDArray[np.uint8]) -> RawDetections: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...

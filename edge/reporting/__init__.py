@@ -1,0 +1,1 @@
+"""Reporting: messages, the outbox that never loses one, and the only MQTT file."""

@@ -1,0 +1,1 @@
+"""Build time: a trained model in, a proven INT8 bundle out."""

@@ -1,0 +1,25 @@
+"""What can go wrong in a build: below `edge.errors.EdgeError`, with its own exit statuses."""
+
+from __future__ import annotations
+
+from edge.errors import EdgeError
+
+
+class BuildError(EdgeError):
+    """A model, image set or option cannot be built from: what, and what to do. Exit 3."""
+
+    exit_code = 3
+
+
+class ModelError(BuildError):
+    """The model file is not what it should be: not ONNX, truncated, of no known family."""
+
+
+class ImagesError(BuildError):
+    """The images are missing, unreadable or too few."""
+
+
+class BudgetError(BuildError):
+    """The INT8 graphs do not detect what the float model detects. Exit 4."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""Does the INT8 engine still detect what the float model detected."""
