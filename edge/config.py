@@ -73,6 +73,14 @@ class CameraConfig(_Section):
     """Frames per second looked at."""
     aisles: Annotated[tuple[AisleView, ...], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _one_zone_per_aisle(self) -> CameraConfig:
+        ids = [view.id for view in self.aisles]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ValueError(f"an aisle has one zone per camera, found twice: {', '.join(twice)}")
+        return self
+
 
 class TlsConfig(_Section):
     """TLS to the broker; the system's certificate authorities unless `ca_file` is given."""

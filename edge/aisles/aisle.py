@@ -1,0 +1,92 @@
+"""One aisle: the windows of its cameras, brought together into one state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.frame import Blindness
+
+from .observation import AisleState, CameraView
+from .window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from edge.detections import Detections
+
+
+class _Eye:
+    """One camera of an aisle: what it saw lately, and why it may not see."""
+
+    def __init__(self, labels: int, hysteresis_s: float) -> None:
+        self.window = Window(labels, hysteresis_s)
+        self._blindness: Blindness | None = Blindness.STARTING
+
+    @property
+    def blindness(self) -> Blindness | None:
+        """Why it does not count; it counts again only once its window is filled."""
+        return self._blindness if self.window.settled is None else None
+
+    def blind(self, why: Blindness) -> None:
+        self._blindness = why
+        self.window.clear()
+
+
+class Aisle:
+    """Frames of its cameras in, its settled state out."""
+
+    def __init__(
+        self, aisle: str, cameras: Sequence[str], labels: Sequence[str], hysteresis_s: float
+    ) -> None:
+        self.id = aisle
+        self._labels = np.array(labels, dtype=object)
+        self._eyes = {camera: _Eye(len(labels), hysteresis_s) for camera in cameras}
+        self._state: AisleState | None = None
+
+    def see(self, camera: str, monotonic_s: float, detections: Detections) -> None:
+        """Take the aisle's objects in one frame of a camera that sees."""
+        self._eyes[camera].window.add(monotonic_s, detections.labels, detections.scores)
+
+    def blind(self, camera: str, why: Blindness) -> None:
+        """Note that a camera cannot see."""
+        self._eyes[camera].blind(why)
+
+    def state(self, now: datetime) -> AisleState:
+        """Return the state at `now`, UTC; `since` moves only when what is known changes."""
+        views = tuple(
+            CameraView(camera, eye.blindness, self._named(self._counts(eye)))
+            for camera, eye in self._eyes.items()
+        )
+        seeing = [eye for eye in self._eyes.values() if eye.blindness is None]
+        unknown = None if seeing else views[0].blindness
+        counts = self._named(np.max([self._counts(eye) for eye in seeing], axis=0, initial=0))
+        confidence = _confidence(seeing, self._labels, counts)
+        last = self._state
+        same = last is not None and (last.unknown, last.counts) == (unknown, counts)
+        since = last.since if last is not None and same else now
+        self._state = AisleState(self.id, since, unknown, counts, confidence, views)
+        return self._state
+
+    def _counts(self, eye: _Eye) -> npt.NDArray[np.int64]:
+        settled = eye.window.settled
+        return np.zeros(len(self._labels), np.int64) if settled is None else settled
+
+    def _named(self, counts: npt.NDArray[np.int64]) -> dict[str, int]:
+        return {str(self._labels[i]): int(counts[i]) for i in np.flatnonzero(counts)}
+
+
+def _confidence(
+    seeing: Sequence[_Eye], labels: npt.NDArray[np.object_], counts: dict[str, int]
+) -> dict[str, float]:
+    if not seeing:
+        return {}
+    best = np.max([eye.window.confidence() for eye in seeing], axis=0)
+    return {
+        str(name): round(float(score), 4)
+        for name, score in zip(labels, best, strict=True)
+        if name in counts
+    }

@@ -1,0 +1,107 @@
+"""All aisles of a device: which detections belong where, what to tell, and how often."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .aisle import Aisle
+from .observation import AisleObservation, AisleState
+from .zones import zones_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from edge.capture.status import CameraStatus
+    from edge.config import Config
+    from edge.detections import Detections
+    from edge.detector.bundle import Thresholds
+    from edge.frame import FrameStamp
+
+
+class Rate:
+    """Lets `per_second` through, on average and without drift; 0 lets nothing through."""
+
+    _BURST = 1.5
+    """A frame that comes a little late must not cost the next one its turn."""
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._allowance = 1.0
+        self._last: float | None = None
+
+    def due(self, monotonic_s: float) -> bool:
+        """Return whether something may go at this moment, and count it if so."""
+        elapsed = 0.0 if self._last is None else monotonic_s - self._last
+        self._last = monotonic_s
+        self._allowance = min(self._BURST, self._allowance + elapsed * self._per_second)
+        if self._per_second == 0 or self._allowance < 1 - 1e-6:
+            return False
+        self._allowance -= 1
+        return True
+
+
+class Aisles:
+    """Owned by one thread: frames' detections and cameras' health in, what to publish out."""
+
+    def __init__(self, config: Config, labels: Sequence[str], thresholds: Thresholds) -> None:
+        self._zones = {c.name: zones_of(c, labels, thresholds) for c in config.cameras}
+        seen_by: dict[str, list[str]] = {}
+        for camera, zones in self._zones.items():
+            for zone in zones:
+                if camera not in seen_by.setdefault(zone.aisle, []):
+                    seen_by[zone.aisle].append(camera)
+        self._aisles = {
+            aisle: Aisle(aisle, cameras, labels, config.publish.hysteresis_s)
+            for aisle, cameras in seen_by.items()
+        }
+        self._rates = {
+            (camera, zone.aisle): Rate(config.publish.detections_per_second)
+            for camera, zones in self._zones.items()
+            for zone in zones
+        }
+        self._heartbeat_s = config.publish.state_heartbeat_s
+        self._told: dict[str, tuple[float, AisleState]] = {}
+
+    @property
+    def floor(self) -> float:
+        """The lowest score that counts anywhere: detections below it are nobody's business."""
+        return min(float(z.lowest.min()) for zones in self._zones.values() for z in zones)
+
+    def observe(self, stamp: FrameStamp, detections: Detections) -> list[AisleObservation]:
+        """Take one frame's detections; return the observations that are due to be published.
+
+        A blind frame says nothing of what stands there: its detections are not looked at.
+        """
+        if stamp.blindness is not None:
+            return []
+        due = []
+        for zone in self._zones[stamp.camera]:
+            mine = zone.select(detections, stamp.resolution_wh)
+            self._aisles[zone.aisle].see(stamp.camera, stamp.monotonic_s, mine)
+            if self._rates[stamp.camera, zone.aisle].due(stamp.monotonic_s):
+                due.append(AisleObservation(zone.aisle, stamp, mine, zone.corners))
+        return due
+
+    def states(
+        self, cameras: Iterable[CameraStatus], monotonic_s: float, now: datetime
+    ) -> list[AisleState]:
+        """Take the cameras' health; return the states that changed or whose heartbeat is due."""
+        for status in cameras:
+            if status.blindness is not None:
+                for zone in self._zones[status.camera]:
+                    self._aisles[zone.aisle].blind(status.camera, status.blindness)
+        due = []
+        for aisle in self._aisles.values():
+            state = aisle.state(now)
+            told = self._told.get(aisle.id)
+            changed = told is None or _essence(told[1]) != _essence(state)
+            if told is None or changed or monotonic_s - told[0] >= self._heartbeat_s:
+                self._told[aisle.id] = (monotonic_s, state)
+                due.append(state)
+        return due
+
+
+def _essence(state: AisleState) -> tuple[object, ...]:
+    """Return what makes a state a different one: not its confidence, which always moves."""
+    return state.unknown, state.counts, state.cameras

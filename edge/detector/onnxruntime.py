@@ -1,0 +1,104 @@
+"""The default runtime: ONNX Runtime on the CPU. The only run-time file that imports it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from edge.errors import MissingPackage, RuntimeFailure
+
+from .runtime import RawDetections, Runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+INPUT = "frames"
+OUTPUTS = ["boxes", "scores", "labels"]
+
+
+def default_threads() -> int:
+    """Return the inference threads for this machine."""
+    return max(1, min(4, len(os.sched_getaffinity(0))))
+
+
+class OnnxRuntime(Runtime):
+    """Runs a contract graph, given as a file or as bytes, on `threads` CPU threads."""
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        graph: Path | bytes,
+        input_shape: tuple[int, int, int],
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(input_shape)
+        self._graph = graph
+        self._session: Any = None
+        self.threads = threads or default_threads()
+
+    def describe(self) -> str:
+        """Return for example `onnxruntime 1.31.1, cpu, 4 threads`."""
+        import onnxruntime
+
+        return f"onnxruntime {onnxruntime.__version__}, cpu, {self.threads} threads"
+
+    def _open(self) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingPackage(
+                f"onnxruntime is not installed ({error})", "pip install 'aisle-edge[cpu]'"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Without it an idle pool burns a core per thread between frames.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # CPUs without VNNI saturate when they multiply uint8 by int8: widen there, and only there.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        graph = self._graph if isinstance(self._graph, bytes) else str(self._graph)
+        try:
+            session = onnxruntime.InferenceSession(
+                graph, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base but this
+            raise RuntimeFailure(
+                f"onnxruntime cannot load {self._title()}: {_first_line(error)}",
+                "build the bundle again with edge-build-engine",
+            ) from error
+        _check_contract(session, self.input_shape, self._title())
+        self._session = session
+
+    def _infer(self, frames: npt.NDArray[np.uint8]) -> RawDetections:
+        if self._session is None:
+            raise RuntimeFailure("onnxruntime: infer() before open()", "open the runtime first")
+        boxes, scores, labels = self._session.run(OUTPUTS, {INPUT: frames})
+        return RawDetections(boxes, scores, labels)
+
+    def _close(self) -> None:
+        self._session = None
+
+    def _title(self) -> str:
+        return "a graph in memory" if isinstance(self._graph, bytes) else str(self._graph)
+
+
+def _check_contract(session: Any, input_shape: tuple[int, int, int], title: str) -> None:  # noqa: ANN401
+    inputs = [(i.name, i.type, tuple(i.shape[1:])) for i in session.get_inputs()]
+    outputs = [o.name for o in session.get_outputs()]
+    wanted = [(INPUT, "tensor(uint8)", input_shape)]
+    if inputs != wanted or outputs != OUTPUTS:
+        raise RuntimeFailure(
+            f"{title} is not a contract graph: expected inputs {wanted} and outputs {OUTPUTS}, "
+            f"found {inputs} and {outputs}",
+            "build a bundle from the model with edge-build-engine",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
