@@ -54,7 +54,7 @@ class Window:
         if self._samples and monotonic_s - self._samples[-1].monotonic_s < step:
             return
         counts = np.bincount(labels, minlength=self._labels)
-        sums = np.bincount(labels, scores.astype(np.float64), self._labels)
+        sums = np.bincount(labels, scores, self._labels).astype(np.float64)
         self._samples.append(_Sample(monotonic_s, counts, sums))
         while monotonic_s - self._samples[0].monotonic_s > self._hysteresis_s:
             self._samples.popleft()
