@@ -1,0 +1,122 @@
+"""The detector thread: owns the inference runtime from open to close."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge.detector.detector import Prepared, detect
+from edge.detector.golden import hold_to_golden
+from edge.errors import EdgeError, RuntimeFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.capture.mailbox import Mailbox
+    from edge.detections import Detections
+    from edge.detector.bundle import Bundle
+    from edge.detector.runtimes import Engine
+    from edge.frame import FrameStamp
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 0.25
+"""How long it waits for a frame before it looks whether it should stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionHealth:
+    """How the detector thread is doing."""
+
+    runtime: str
+    progress_s: float
+    """Monotonic time at which its loop last went round."""
+    frames: int
+    """Frames detected since the start."""
+
+
+class DetectionThread(threading.Thread):
+    """Takes the freshest frame of every camera that has one, detects, hands on what it found.
+
+    `found` is called on this thread with a frame's stamp and its detections; it must not block.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        mailbox: Mailbox[Prepared],
+        found: Callable[[FrameStamp, Detections], None],
+        floor: float,
+    ) -> None:
+        super().__init__(name="detector", daemon=True)
+        self._bundle = bundle
+        self._engine = engine
+        self._mailbox = mailbox
+        self._found = found
+        self._floor = floor
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._health = DetectionHealth("loading", time.monotonic(), 0)
+        self.error: Exception | None = None
+        """Why the thread ended, if not because it was asked to."""
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Return once the runtime has passed the bundle's golden; raise why it did not."""
+        if not self._ready.wait(timeout_s):
+            raise RuntimeFailure(
+                f"the runtime was not ready after {timeout_s:.0f} s",
+                "run `edge verify` on the bundle to see where it stops",
+            )
+        if self.error is not None:
+            raise self.error
+
+    def health(self) -> DetectionHealth:
+        """Return a snapshot, from any thread."""
+        return self._health
+
+    def stop(self, timeout_s: float) -> None:
+        """Ask the thread to end and wait for it, at most `timeout_s`."""
+        self._stopping.set()
+        self._mailbox.close()
+        self.join(timeout_s)
+        if self.is_alive():
+            log.warning("the detector did not end within %.1f s: it is left behind", timeout_s)
+
+    def run(self) -> None:
+        """Load, hold to golden, then detect until told to stop."""
+        try:
+            with self._engine.runtime as runtime:
+                result = hold_to_golden(self._bundle, runtime, self._engine.part)
+                log.info(
+                    "%s: golden kept %.3f, %.1f ms a frame",
+                    runtime.describe(),
+                    result.kept,
+                    result.milliseconds,
+                )
+                self._health = DetectionHealth(runtime.describe(), time.monotonic(), 0)
+                self._ready.set()
+                while not self._stopping.is_set():
+                    self._round()
+        except EdgeError as error:
+            self.error = error
+        except Exception as error:  # the thread's last stand: the daemon reports it and ends
+            log.exception("the detector thread failed")
+            self.error = RuntimeFailure(
+                f"the detector failed: {type(error).__name__}: {error}",
+                "the log above has the trace; run `edge verify` on the bundle",
+            )
+        finally:
+            self._ready.set()
+
+    def _round(self) -> None:
+        batch = [item for _, item in self._mailbox.take(self._engine.runtime.max_batch, IDLE_S)]
+        if batch:
+            found = detect(self._engine.runtime, batch, self._floor)
+            for item, detections in zip(batch, found, strict=True):
+                self._found(item.stamp, detections)
+        health = self._health
+        self._health = DetectionHealth(health.runtime, time.monotonic(), health.frames + len(batch))

@@ -1,0 +1,124 @@
+"""A bundle is trusted only when every byte of it is what its passport says, and it detects."""
+
+import json
+
+import numpy as np
+import pytest
+
+from edge.detector.bundle import load_bundle
+from edge.detector.golden import hold_to_golden
+from edge.detector.runtimes import choose_engine
+from edge.errors import BundleError, RuntimeFailure
+from tests.quadrants import LABELS, graph, picture, write_bundle
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return write_bundle(tmp_path / "quadrants")
+
+
+def rewrite(bundle, **changes):
+    passport = json.loads((bundle / "bundle.json").read_text()) | changes
+    (bundle / "bundle.json").write_text(json.dumps(passport))
+
+
+def test_a_whole_bundle_loads(bundle):
+    loaded = load_bundle(bundle)
+    assert loaded.labels == LABELS
+    assert loaded.passport.input.resolution_wh == (64, 64)
+
+
+def test_it_passes_its_golden(bundle):
+    loaded = load_bundle(bundle)
+    with choose_engine(loaded, "auto", 1).runtime as runtime:
+        result = hold_to_golden(loaded, runtime, "model.onnx")
+    assert (result.kept, result.phantom, result.frames) == (1, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda b: (b / "model.onnx").write_bytes(b"x"), "model.onnx: sha256 .* is not"),
+        (lambda b: (b / "model.onnx").unlink(), "model.onnx: No such file"),
+        (lambda b: (b / "bundle.json").unlink(), "bundle.json: No such file"),
+        (lambda b: (b / "bundle.json").write_text("{"), "bundle.json: file: Invalid JSON"),
+        (lambda b: rewrite(b, labels=[]), "bundle.json: labels: "),
+        (lambda b: rewrite(b, wheels=4), "bundle.json: wheels: Extra inputs"),
+        (lambda b: rewrite(b, files={}), "lists no model.onnx"),
+        (
+            lambda b: rewrite(b, files={"../../etc/passwd": "0" * 64} | passport_files(b)),
+            "unknown file '../../etc/passwd'",
+        ),
+    ],
+)
+def test_a_damaged_bundle_is_refused_by_name(bundle, harm, message):
+    harm(bundle)
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(bundle)
+    assert "\n" not in str(caught.value)
+
+
+def passport_files(bundle):
+    return json.loads((bundle / "bundle.json").read_text())["files"]
+
+
+@pytest.mark.parametrize("path", ["missing", "quadrants/model.onnx"])
+def test_what_is_no_directory_is_no_bundle(bundle, path):
+    with pytest.raises(BundleError, match="expected a directory"):
+        load_bundle(bundle.parent / path)
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.5])
+def test_a_bundle_that_no_longer_detects_fails_its_golden(tmp_path, gain):
+    loaded = load_bundle(write_bundle(tmp_path / "b", gain=gain))
+    with (
+        choose_engine(loaded, "auto", 1).runtime as runtime,
+        pytest.raises(BundleError, match="fails its golden on onnxruntime"),
+    ):
+        hold_to_golden(loaded, runtime, "model.onnx")
+
+
+def test_a_golden_that_is_no_archive_is_refused(bundle):
+    loaded = load_bundle(bundle)
+    (bundle / "golden.npz").write_bytes(b"PK nonsense")
+    with (
+        choose_engine(loaded, "auto", 1).runtime as runtime,
+        pytest.raises(BundleError, match="cannot read the golden"),
+    ):
+        hold_to_golden(loaded, runtime, "model.onnx")
+
+
+def test_a_graph_that_is_no_contract_graph_is_refused(tmp_path):
+    from edge.detector.onnxruntime import OnnxRuntime
+
+    with pytest.raises(RuntimeFailure, match="not a contract graph"):
+        OnnxRuntime(graph().SerializeToString(), (32, 32, 3), 1).open()
+
+
+def test_garbage_is_no_graph():
+    from edge.detector.onnxruntime import OnnxRuntime
+
+    with pytest.raises(RuntimeFailure, match="cannot load a graph in memory"):
+        OnnxRuntime(b"garbage", (32, 32, 3), 1).open()
+
+
+def test_the_runtime_checks_what_goes_in(bundle):
+    with (
+        choose_engine(load_bundle(bundle), "auto", 1).runtime as runtime,
+        pytest.raises(ValueError, match="expected uint8"),
+    ):
+        runtime.infer(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_bright_quadrants_are_found(bundle):
+    with choose_engine(load_bundle(bundle), "auto", 1).runtime as runtime:
+        raw = runtime.infer(picture(255, 0, 0, 255)[np.newaxis])
+    assert raw.scores.round(3).tolist() == [[1, 1, 0, 0]]
+    assert raw.labels[0, :2].tolist() == [0, 1]
+
+
+def test_tensorrt_is_not_promised_where_it_is_not_there(bundle):
+    with pytest.raises(RuntimeFailure, match="runtime tensorrt"):
+        choose_engine(load_bundle(bundle), "tensorrt", None)
