@@ -15,8 +15,10 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     model_validator,
 )
 
@@ -33,13 +35,22 @@ TopicLevel = Annotated[
 
 _PREFIX = re.compile(r"[^/+#\s\x00$]+(/[^/+#\s\x00$]+)*")
 _SMALLEST_POLYGON = 3
+_SMALLEST_AREA = 1e-6
 _SECURE_MQTT = 8883
 
 
 def _distinct_corners(zone: tuple[Point, ...]) -> tuple[Point, ...]:
     if len(set(zone)) < _SMALLEST_POLYGON:
         raise ValueError(f"a zone needs at least 3 different corners, found {len(set(zone))}")
+    following = (*zone[1:], zone[0])
+    twice_area = sum(x * v - u * y for (x, y), (u, v) in zip(zone, following, strict=True))
+    if abs(twice_area) < _SMALLEST_AREA:
+        raise ValueError("the corners enclose no area; list them in order around the zone")
     return zone
+
+
+def _branch(value: object) -> str:
+    return "section" if isinstance(value, (dict, BaseModel)) else "value"
 
 
 Zone = Annotated[tuple[Point, ...], AfterValidator(_distinct_corners)]
@@ -48,7 +59,9 @@ WHOLE_FRAME: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 class AisleView(_Section):
@@ -58,7 +71,13 @@ class AisleView(_Section):
     zone: Zone = WHOLE_FRAME
     labels: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Only these labels count here; None: all of the bundle's."""
-    threshold: Score | dict[str, Score] | None = None
+    threshold: (
+        Annotated[
+            Annotated[Score, Tag("value")] | Annotated[dict[str, Score], Tag("section")],
+            Discriminator(_branch),
+        ]
+        | None
+    ) = None
     """Lowest score that counts, one for all or one per label; None: the bundle's own."""
     anchor: Literal["bottom-center", "center"] = "bottom-center"
     """Which point of its box says where an object stands."""
@@ -99,13 +118,20 @@ class TlsConfig(_Section):
 class MqttConfig(_Section):
     """The broker."""
 
-    host: Annotated[str, StringConstraints(min_length=1)]
+    host: Annotated[str, StringConstraints(pattern=r"^[^\s/@]+$")]
+    """Name or address alone: no mqtt://, no user, no port."""
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     prefix: Annotated[str, Field(pattern=f"^{_PREFIX.pattern}$")] = "aisle-edge"
     username: str | None = None
     password_file: Path | None = None
     """File with the password; without it, the environment's AISLE_EDGE_MQTT_PASSWORD."""
-    tls: TlsConfig | bool | None = None
+    tls: (
+        Annotated[
+            Annotated[bool, Tag("value")] | Annotated[TlsConfig, Tag("section")],
+            Discriminator(_branch),
+        ]
+        | None
+    ) = None
     """None: on when the port is 8883."""
 
     def tls_or_none(self) -> TlsConfig | None:
