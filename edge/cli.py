@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from edge import __version__
-from edge.errors import EdgeError
+from edge.errors import ConfigError, EdgeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser(words).parse_args(words)
         status: int = arguments.run(arguments)
+    except ConfigError as error:
+        print(error, file=sys.stderr)  # each line begins with FILE:LINE, for editors to jump to
+        return error.exit_code
     except EdgeError as error:
         print(f"edge: {error}", file=sys.stderr)
         return error.exit_code
