@@ -87,7 +87,7 @@ def problems_of(error: ValidationError, tree: YamlTree) -> Iterator[tuple[KeyPat
 
 def shown(path: KeyPath) -> str:
     """Write a path as `cameras[0].aisles[1].zone`."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{printable(part)}" for part in path)
+    parts = (f"[{part}]" if isinstance(part, int) else f".{_word(part)}" for part in path)
     return "".join(parts).removeprefix(".")
 
 
@@ -101,6 +101,11 @@ def nearest(word: str, known: tuple[str, ...]) -> str | None:
     """Return the known word that `word` was probably meant to be."""
     near = difflib.get_close_matches(word.lower(), known, n=1)
     return near[0] if near else None
+
+
+def _word(key: str) -> str:
+    # Of `{password:hunter2}` YAML takes all for the key.
+    return printable(key.partition(":")[0])
 
 
 def _path_in_file(loc: tuple[str | int, ...]) -> KeyPath:
@@ -165,7 +170,6 @@ def _quotes(kind: str, key: str, value: object, written: str) -> str:
 
 
 def _unknown_key(path: KeyPath) -> str:
-    # In `{password:hunter2}` YAML takes all of it for the key.
     word, colon, _ = str(path[-1]).partition(":")
     if any(secret in word.lower() for secret in _SECRET_WORDS):
         return "unknown key; no secret belongs here: put it into a file and use password_file"
