@@ -1,0 +1,166 @@
+"""The graph contract: one signature for every model, so that the run time knows no model.
+
+    in   frames  uint8    (B, H, W, 3)  BGR letterboxed frames
+    out  boxes   float32  (B, K, 4)     xyxy, pixels of the network input
+    out  scores  float32  (B, K)        0..1, 0 marks an unused slot; after NMS
+    out  labels  int32    (B, K)        index into the bundle's labels
+
+Each candidate competes with its best label only, as these models' own post-processing does by
+default (`multi_label=False`). Slots are in the order of the scores before NMS and are not moved:
+a suppressed one scores 0 where it stands. Candidates that score less than `FLOOR` are noise and
+score 0 too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from engines import nms
+from engines.batch import SYMBOL
+from engines.errors import ModelError
+from engines.graph import GraphBuilder, prune, shape_of
+
+if TYPE_CHECKING:
+    from engines.families.family import Candidates, Family, Preprocessing
+    from engines.model import Network
+
+FRAMES = "frames"
+SLOTS = 300
+"""K: the candidates that enter NMS, and the most objects in one frame."""
+IOU = 0.45
+"""Boxes of one label that overlap by more are one object."""
+FLOOR = 0.001
+"""Scores below this are noise."""
+
+_OUTPUTS = {
+    "boxes": (TensorProto.FLOAT, 3),
+    "scores": (TensorProto.FLOAT, 2),
+    "labels": (TensorProto.INT32, 2),
+}
+
+NATIVE = frozenset(
+    """
+    Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast
+    Ceil Celu Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace
+    DequantizeLinear Div Dropout Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor Gather
+    GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool Greater
+    GreaterOrEqual GridSample GRU HardSwish HardSigmoid Identity If InstanceNormalization IsNaN
+    LeakyRelu Less LessOrEqual Log LogSoftmax Loop LRN LSTM LpNormalization LpPool MatMul Max
+    MaxPool Mean MeanVarianceNormalization Min Mod Mul Neg NonZero Not OneHot Or Pad Pow PRelu
+    QuantizeLinear Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax
+    ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence
+    RNN RoiAlign Round Scan ScatterElements ScatterND Selu Shape Shrink Sigmoid Sign Sin Sinh Size
+    Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh
+    ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
+    """.split()
+)
+"""Operators that TensorRT has without plugins from 8.5 on, which later versions only add to.
+
+Source: onnx-tensorrt's docs/operators.md of release 8.5, rows marked Y of the standard domain, less
+NonMaxSuppression (a plugin, and of data-dependent shape) and the random ones.
+"""
+
+
+def adapt(network: Network, family: Family) -> onnx.ModelProto:
+    """Return the network as a contract graph, float32 inside; `ModelError` if it cannot be one."""
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
+    batch = SYMBOL if network.batched else 1
+    _prelude(model, network, family.preprocessing, batch)
+    graph = GraphBuilder(model)
+    candidates = family.adapt(network, graph)
+    slots = min(SLOTS, candidates.count)
+    _postlude(graph, candidates, slots)
+    _declare(model, batch, slots)
+    prune(model.graph)
+    model.graph.name = "contract"
+    model.producer_name, model.producer_version = "aisle-edge", ""
+    model = _sorted(model)
+    model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    check(model)
+    return model
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Raise `ModelError` unless the model is a contract graph of natively supported operators."""
+    foreign = sorted({n.op_type for n in model.graph.node if n.op_type not in NATIVE or n.domain})
+    if foreign:
+        raise ModelError(
+            f"operators {', '.join(foreign)}: expected only what ONNX Runtime and TensorRT 8.6-11 "
+            "have without plugins",
+            "export the model with other settings, without embedded post-processing",
+        )
+    inputs = {v.name: (v.type.tensor_type.elem_type, shape_of(v)) for v in model.graph.input}
+    kind, shape = inputs.get(FRAMES, (0, ()))
+    outputs = {v.name: (v.type.tensor_type.elem_type, len(shape_of(v))) for v in model.graph.output}
+    if len(inputs) != 1 or kind != TensorProto.UINT8 or shape[3:] != (3,) or outputs != _OUTPUTS:
+        raise ModelError(f"not a contract graph: inputs {inputs}, outputs {outputs}")
+
+
+def input_shape(model: onnx.ModelProto) -> tuple[int, int, int]:
+    """Return (H, W, 3) of a contract graph's frames."""
+    _, height, width, channels = shape_of(model.graph.input[0])
+    return int(height), int(width), int(channels)
+
+
+def _prelude(
+    model: onnx.ModelProto, network: Network, fed: Preprocessing, batch: str | int
+) -> None:
+    """Put in front what turns BGR frames into what the network was trained on."""
+    trained = list(model.graph.node)
+    del model.graph.node[:]
+    graph = GraphBuilder(model, "prelude/")
+    # The cast comes first: TensorRT takes uint8 as an input, and can do nothing else with it.
+    pixels = graph.op("Transpose", graph.op("Cast", FRAMES, to=1), perm=[0, 3, 1, 2])
+    if fed.colours == "RGB":
+        pixels = graph.op("Gather", pixels, graph.constant([2, 1, 0], np.int64), axis=1)
+    # (pixel * scale - mean) / std is one factor and one offset per channel.
+    factor = np.float64(fed.scale) / np.array(fed.std)
+    offset = np.array(fed.mean) / np.array(fed.std)
+    if (factor != 1).any():
+        pixels = graph.op("Mul", pixels, graph.constant(_per_channel(factor)))
+    if offset.any():
+        pixels = graph.op("Sub", pixels, graph.constant(_per_channel(offset)))
+    model.graph.node[-1].output[0] = network.image
+    model.graph.node.extend(trained)
+    height, width = network.size_wh[1], network.size_wh[0]
+    del model.graph.input[:]
+    model.graph.input.append(
+        helper.make_tensor_value_info(FRAMES, TensorProto.UINT8, [batch, height, width, 3])
+    )
+
+
+def _per_channel(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> object:
+    return values[0] if (values == values[0]).all() else values.reshape(1, 3, 1, 1)
+
+
+def _postlude(graph: GraphBuilder, candidates: Candidates, slots: int) -> None:
+    """Keep the best K candidates, decode these, and suppress the double ones."""
+    best, index = graph.ops(
+        "TopK", 2, candidates.score, graph.constant([slots], np.int64), axis=1, largest=1, sorted=1
+    )
+    boxes = candidates.boxes(index)
+    labels = graph.op("Cast", candidates.labels(index), to=TensorProto.INT32)
+    heard = graph.op("Less", best, graph.constant(FLOOR))
+    scores = graph.op("Where", heard, graph.constant(0.0), best)
+    graph.rename(boxes, "boxes")
+    graph.rename(nms.suppress(graph, boxes, scores, labels, slots, IOU), "scores")
+    graph.rename(labels, "labels")
+
+
+def _declare(model: onnx.ModelProto, batch: str | int, slots: int) -> None:
+    del model.graph.output[:]
+    for name, (kind, rank) in _OUTPUTS.items():
+        shape = [batch, slots, 4][:rank]
+        model.graph.output.append(helper.make_tensor_value_info(name, kind, shape))
+
+
+def _sorted(model: onnx.ModelProto) -> onnx.ModelProto:
+    weights = sorted(model.graph.initializer, key=lambda tensor: tensor.name)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)
+    return model

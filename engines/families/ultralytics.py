@@ -1,0 +1,110 @@
+"""Ultralytics' anchor-free detectors, exported without NMS: YOLOv8, v9, 11, 12.
+
+One output, (B, 4 + labels, N): a candidate per cell of the grid, cxcywh in input pixels, then the
+labels' scores, already through a sigmoid. Trained on RGB in 0..1, letterboxed to the centre.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.grid import strides_of
+from engines.graph import attribute, producers, shape_of
+
+if TYPE_CHECKING:
+    from engines.graph import GraphBuilder
+    from engines.model import Network
+
+_BOX = 4
+_XYXY_OF_CXCYWH = np.array(
+    [[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]], np.float32
+)
+
+
+class Ultralytics(Family):
+    """See the module."""
+
+    name = "ultralytics"
+    models = "Ultralytics YOLOv8, v9, 11, 12: one output (1, 4 + labels, N), no NMS"
+    preprocessing = Preprocessing(letterbox="centered", colours="RGB", scale=1 / 255)
+
+    def recognise(self, network: Network) -> Recognised | str:
+        """Take one output whose N fits the grid and that joins boxes and sigmoid scores."""
+        if len(network.outputs) != 1:
+            return f"{len(network.outputs)} outputs, expected one"
+        ((output, shape),) = network.outputs.items()
+        if len(shape) != 3 or not all(isinstance(n, int) for n in shape[1:]):  # noqa: PLR2004
+            return f"output {shape}, expected (1, 4 + labels, N)"
+        rows, count = int(shape[1]), int(shape[2])
+        strides = strides_of(network.size_wh, count)
+        if rows <= _BOX or strides is None:
+            return f"output {shape}: N is not the cells of the {network.size_wh} grid"
+        if (task := network.source.metadata.get("task", "detect")) != "detect":
+            return f"its metadata says task {task!r}, expected 'detect'"
+        shaped = (
+            f"output {output!r} is (1, 4 + {rows - _BOX}, {count}), and {count} is one "
+            f"candidate per cell at strides {', '.join(map(str, strides))}"
+        )
+        if _parts(network.model, output) is None:
+            doubt = "its output does not join just 4 box rows and a sigmoid's scores"
+            return Recognised(rows - _BOX, (shaped,), (doubt,))
+        joins = "it joins 4 decoded box rows and scores that come out of a sigmoid"
+        return Recognised(rows - _BOX, (shaped, joins, *_producer(network)))
+
+    def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
+        """Take boxes and scores before they are joined, and the sigmoid of the best score only."""
+        ((output, shape),) = network.outputs.items()
+        rows, count = int(shape[1]), int(shape[2])
+        parts = _parts(network.model, output)
+        if parts is not None:
+            boxes, logits = parts
+            # A sigmoid keeps the order: the best logit's score is the best score.
+            score = graph.op("Sigmoid", graph.reduce_max(logits, 1))
+        else:
+            boxes = graph.slice(output, 1, 0, _BOX)
+            logits = graph.slice(output, 1, _BOX, rows)
+            score = graph.reduce_max(logits, 1)
+
+        def decode(index: str) -> str:
+            chosen = graph.op(
+                "Transpose", graph.gather_columns(boxes, index, _BOX), perm=[0, 2, 1]
+            )
+            return graph.op("MatMul", chosen, graph.constant(_XYXY_OF_CXCYWH))
+
+        def labels(index: str) -> str:
+            chosen = graph.gather_columns(logits, index, rows - _BOX)
+            return graph.op("ArgMax", chosen, axis=1, keepdims=0)
+
+        return Candidates(count, score, decode, labels)
+
+
+def _parts(model: onnx.ModelProto, output: str) -> tuple[str, str] | None:
+    """Return the box rows' tensor and the scores' logits, where the output joins just these."""
+    made_by = producers(model.graph)
+    joined = made_by[output]
+    if joined.op_type != "Concat" or len(joined.input) != 2:  # noqa: PLR2004
+        return None
+    boxes, scores = joined.input
+    sigmoid = made_by.get(scores)
+    if attribute(joined, "axis") not in (1, -2) or sigmoid is None or sigmoid.op_type != "Sigmoid":
+        return None
+    return (boxes, sigmoid.input[0]) if _rows(model, boxes) in (_BOX, None) else None
+
+
+def _rows(model: onnx.ModelProto, tensor: str) -> int | str | None:
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    for value in inferred.graph.value_info:
+        if value.name == tensor:
+            return shape_of(value)[1]
+    return None
+
+
+def _producer(network: Network) -> tuple[str, ...]:
+    description = network.source.metadata.get("description", "")
+    if "ultralytics" in f"{description} {network.source.metadata.get('author', '')}".lower():
+        return (f"its metadata says {description.split(' trained on ')[0]!r}",)
+    return ()

@@ -1,0 +1,282 @@
+"""A trained model's file in, a plain float32 ONNX network of static shape out."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, version_converter
+
+from engines.batch import with_free_batch
+from engines.errors import ModelError
+from engines.graph import Shape, opset_of, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OPSET = 17
+"""The newest that TensorRT 8.6 reads."""
+_OLDEST_OPSET = 13
+_IR_VERSION = 8
+_IMAGE_RANK = 4
+_EXPORT = "export the trained float32 model again, without quantisation"
+
+_QUANTISED = {
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger",
+    "QLinearConv", "QLinearMatMul",
+}  # fmt: skip
+_HALVES = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A trained model as it was read: its graph, and which file that was."""
+
+    path: Path
+    model: onnx.ModelProto
+    sha256: str
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the exporter wrote beside the graph."""
+        return {item.key: item.value for item in self.model.metadata_props}
+
+    def literal(self, key: str) -> Any:  # noqa: ANN401
+        """Return a metadata value written as a Python literal; None where there is none."""
+        try:
+            return ast.literal_eval(self.metadata[key])
+        except (KeyError, ValueError, SyntaxError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A float32 network in plain ops: constants folded, every shape fixed but the batch.
+
+    `inputs` and `outputs` are name to shape, in order; the image is the input `image`, float32
+    (B, 3, H, W). `batched` says whether the batch is symbolic, else it is 1.
+    """
+
+    source: Source
+    model: onnx.ModelProto
+    image: str
+    size_wh: tuple[int, int]
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+    batched: bool
+
+
+def load_source(path: Path) -> Source:
+    """Read an ONNX file with its external data; raises `ModelError` for anything else."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"model {path}: {error.strerror}", "give the path of an exported .onnx file"
+        ) from error
+    model = _parse(path, data)
+    _load_weights_beside(path, model)
+    source = Source(path, model, hashlib.sha256(data).hexdigest())
+    _refuse_what_cannot_be_calibrated(source)
+    return source
+
+
+def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
+    """Fix the shapes, lift the opset, fold the constants, and make the batch symbolic.
+
+    `size_wh` is the network's input size where the model leaves it open.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(source.model)
+    _drop_weights_from_inputs(model)
+    image = _image_input(source, model)
+    batch, size = _fix_input(source, image, size_wh)
+    model = _simplified(source, _lifted(source, model))
+    freed = with_free_batch(model, batch)
+    if freed is None and batch > 1:
+        raise ModelError(
+            f"model {source.path}: its batch is fixed to {batch}", "export it with batch 1 or open"
+        )
+    kept = freed or model
+    shapes = [{v.name: shape_of(v) for v in side} for side in (kept.graph.input, kept.graph.output)]
+    return Network(source, kept, image.name, size, *shapes, freed is not None)
+
+
+def _parse(path: Path, data: bytes) -> onnx.ModelProto:
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"model {path}: expected an ONNX file, found {len(data)} bytes that are not, or only a "
+            "part of one",
+            "copy the file again, or export the checkpoint to ONNX first",
+        ) from error
+    if not model.graph.node or not model.graph.output:
+        raise ModelError(
+            f"model {path}: expected an ONNX graph, found no nodes or outputs in {len(data)} bytes",
+            "export the checkpoint to ONNX first",
+        )
+    return model
+
+
+def _load_weights_beside(path: Path, model: onnx.ModelProto) -> None:
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(
+            f"model {path}: its weights are in another file that cannot be read: "
+            f"{str(error).splitlines()[0]}",
+            "copy the .onnx.data file beside the .onnx file",
+        ) from error
+
+
+def _refuse_what_cannot_be_calibrated(source: Source) -> None:
+    foreign = {n.domain for n in source.model.graph.node if n.domain not in ("", "ai.onnx")}
+    operators = {node.op_type for node in source.model.graph.node}
+    half = {_HALVES[t.data_type] for t in source.model.graph.initializer if t.data_type in _HALVES}
+    found = None
+    if quantised := sorted(operators & _QUANTISED):
+        found = f"it is already quantised ({', '.join(quantised)})"
+    elif foreign:
+        found = f"it needs operators of {', '.join(sorted(foreign))}, which are no standard ONNX"
+    elif half:
+        found = f"its weights are {', '.join(sorted(half))}"
+    if found:
+        raise ModelError(
+            f"model {source.path}: expected a float32 graph of standard ONNX operators; {found}",
+            _EXPORT,
+        )
+
+
+def _drop_weights_from_inputs(model: onnx.ModelProto) -> None:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = _IR_VERSION
+
+
+def _image_input(source: Source, model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    found = {value.name: shape_of(value) for value in model.graph.input}
+    for value in model.graph.input:
+        shape = found[value.name]
+        float32 = value.type.tensor_type.elem_type == TensorProto.FLOAT
+        if float32 and len(shape) == _IMAGE_RANK and (shape[1] in (3, -1) or _is_open(shape[1])):
+            return value
+    raise ModelError(
+        f"model {source.path}: expected an image input, float32 (batch, 3, height, width), "
+        f"found {found}",
+        "export the model with channels first and three colour channels",
+    )
+
+
+def _is_open(dimension: int | str) -> bool:
+    return not isinstance(dimension, int) or dimension < 1
+
+
+def _fix_input(
+    source: Source, image: onnx.ValueInfoProto, size_wh: tuple[int, int] | None
+) -> tuple[int, tuple[int, int]]:
+    """Write the shape into the image input; return (batch, (width, height))."""
+    batch, _, height, width = shape_of(image)
+    size = _size(source, (width, height), size_wh)
+    fixed_batch = batch if isinstance(batch, int) and batch > 0 else 1
+    for dimension, value in zip(
+        image.type.tensor_type.shape.dim, (fixed_batch, 3, size[1], size[0]), strict=True
+    ):
+        dimension.dim_value = value
+    return fixed_batch, size
+
+
+def _size(
+    source: Source, found_wh: tuple[int | str, int | str], asked_wh: tuple[int, int] | None
+) -> tuple[int, int]:
+    width, height = found_wh
+    if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
+        if asked_wh not in (None, (width, height)):
+            raise ModelError(
+                f"model {source.path}: --size asks for {asked_wh}, the export is fixed to "
+                f"{width}x{height}",
+                "leave --size out, or export the model again in that size",
+            )
+        return width, height
+    stated = source.literal("imgsz")
+    if asked_wh is None and isinstance(stated, list) and len(stated) == 2:  # noqa: PLR2004
+        return int(stated[1]), int(stated[0])
+    if asked_wh is None:
+        raise ModelError(
+            f"model {source.path}: its input size is open ({width} x {height})",
+            "give --size N or --size WxH, as it was trained",
+        )
+    return asked_wh
+
+
+def _lifted(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:
+    if opset_of(model) == OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, OPSET)
+    except Exception as error:  # onnx's converter raises RuntimeError and its own, unrelated types
+        if opset_of(model) >= _OLDEST_OPSET:
+            return model
+        raise ModelError(
+            f"model {source.path}: opset {opset_of(model)} cannot be lifted to {OPSET}: "
+            f"{str(error).splitlines()[0]}",
+            f"export the model again with opset {OPSET}",
+        ) from error
+
+
+def _simplified(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold constants and batch normalisation by ONNX Runtime's own basic level: standard ops only."""
+    with tempfile.TemporaryDirectory(prefix="aisle-edge-") as folder:
+        written = Path(folder) / "simplified.onnx"
+        try:
+            _optimise(model, written)
+        except Exception as error:  # onnxruntime's exceptions share no base but this
+            raise ModelError(
+                f"model {source.path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}",
+                "export the model again; the graph must load in ONNX Runtime",
+            ) from error
+        simple = onnx.load_model(written)
+    _tidy(simple)
+    return simple
+
+
+def _optimise(model: onnx.ModelProto, written: Path) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(written)
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _tidy(model: onnx.ModelProto) -> None:
+    """Drop what ONNX Runtime adds beside the graph, and order what it orders by chance."""
+    standard = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    del model.opset_import[:]
+    model.opset_import.extend(standard)
+    weights = sorted(model.graph.initializer, key=lambda tensor: tensor.name)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)
+    del model.metadata_props[:]
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+    for value in _values(model):
+        value.doc_string = ""
+
+
+def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
+    yield from model.graph.input
+    yield from model.graph.output

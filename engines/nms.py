@@ -1,0 +1,79 @@
+"""Greedy non-maximum suppression as plain ONNX ops.
+
+`sup[i, j]` is 1 where box i comes before box j in score order, has the same label and overlaps it
+by more than the IoU threshold. Greedy NMS is the fixed point of `keep = 1 - min(1, keep @ sup)`:
+a box stays if no box that stays suppresses it. From all ones, step t settles every box whose
+longest chain of suppressors has less than t links, so `STEPS` steps equal greedy NMS but for a
+chain ("staircase") of more than `STEPS` boxes, each overlapping the next only; random dense layouts
+were seen to need 10 at most.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from engines.graph import GraphBuilder
+
+STEPS = 16
+"""Unrolled steps: greedy NMS is exact for chains of up to this many suppressions."""
+
+
+def suppress(  # noqa: PLR0913 - the tensors and constants of NMS
+    graph: GraphBuilder, boxes: str, scores: str, labels: str, slots: int, iou: float
+) -> str:
+    """Append NMS; return the scores, float32 (B, K), with 0 where a box was suppressed.
+
+    `boxes` float32 (B, K, 4) xyxy, `scores` float32 (B, K) in descending order (ties: the earlier
+    slot wins), `labels` int32 (B, K); K is `slots`. Slots are not moved. A slot that scores 0
+    must come after all that do not, and then suppresses nothing that counts.
+    """
+    sup = _suppressors(graph, boxes, labels, slots, iou)
+    one = graph.constant(1.0)
+    # The first step's `keep` is all ones: keep @ sup counts the suppressors, a row of ones the same.
+    keep = graph.constant(np.ones((1, 1, slots)))
+    for _ in range(STEPS):
+        hits = graph.op("MatMul", keep, sup)
+        keep = graph.op("Sub", one, graph.op("Min", one, hits))
+    return graph.op("Mul", scores, graph.squeeze(keep, 1))
+
+
+def _suppressors(graph: GraphBuilder, boxes: str, labels: str, slots: int, iou: float) -> str:
+    """Return `sup`, float32 (B, K, K)."""
+    overlap = _overlaps(graph, boxes, iou)
+    same = graph.op("Equal", graph.unsqueeze(labels, 2), graph.unsqueeze(labels, 1))
+    order = np.arange(slots)
+    # Built from two vectors, so that the file does not carry a (K, K) constant.
+    before = graph.op("Less", graph.constant(order[:, None]), graph.constant(order[None, :]))
+    both = graph.op("And", graph.op("And", overlap, same), before)
+    return graph.op("Cast", both, to=1)
+
+
+def _overlaps(graph: GraphBuilder, boxes: str, iou: float) -> str:
+    """Return whether IoU > `iou`, bool (B, K, K).
+
+    shared / (a + b - shared) > t  is  shared > t / (1 + t) * (a + b): no division, and boxes
+    without area overlap nothing.
+    """
+    column = [graph.slice(boxes, 2, i, i + 1) for i in range(4)]
+    swapped = graph.op("Transpose", boxes, perm=[0, 2, 1])
+    row = [graph.slice(swapped, 1, i, i + 1) for i in range(4)]
+    width = graph.op("Relu", _extent(graph, column, row, 0))
+    height = graph.op("Relu", _extent(graph, column, row, 1))
+    shared = graph.op("Mul", width, height)
+    share = graph.constant(iou / (1 + iou))
+    areas = [graph.op("Mul", share, _area(graph, side)) for side in (column, row)]
+    return graph.op("Greater", shared, graph.op("Add", *areas))
+
+
+def _extent(graph: GraphBuilder, column: list[str], row: list[str], axis: int) -> str:
+    low = graph.op("Max", column[axis], row[axis])
+    high = graph.op("Min", column[axis + 2], row[axis + 2])
+    return graph.op("Sub", high, low)
+
+
+def _area(graph: GraphBuilder, side: list[str]) -> str:
+    sides = [graph.op("Relu", graph.op("Sub", side[i + 2], side[i])) for i in (0, 1)]
+    return graph.op("Mul", *sides)
