@@ -1,0 +1,46 @@
+"""Where each message goes: one topic per aisle, one per camera, below one device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one device, all below `{prefix}/{site}/{device}/`."""
+
+    prefix: str
+    site: str
+    device: str
+
+    @property
+    def base(self) -> str:
+        """What every topic of this device begins with, without a slash at its end."""
+        return f"{self.prefix}/{self.site}/{self.device}"
+
+    @property
+    def status(self) -> str:
+        """Whether the device is there; the Last Will's topic."""
+        return f"{self.base}/status"
+
+    @property
+    def gap(self) -> str:
+        """What had to be shed."""
+        return f"{self.base}/gap"
+
+    def state(self, aisle: str) -> str:
+        """Return the topic of an aisle's settled state."""
+        return f"{self.base}/aisles/{aisle}/state"
+
+    def detections(self, aisle: str) -> str:
+        """Return the topic of an aisle's single observations."""
+        return f"{self.base}/aisles/{aisle}/detections"
+
+    def camera(self, camera: str) -> str:
+        """Return the topic of a camera's health."""
+        return f"{self.base}/cameras/{camera}/status"
+
+
+def everything_below(prefix: str, site: str | None = None) -> str:
+    """Return the subscription to every device under a prefix, or to one site's."""
+    return f"{prefix}/{site or '+'}/+/#"
