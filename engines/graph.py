@@ -65,6 +65,15 @@ class GraphBuilder:
         bounds = (self.constant([value], np.int64) for value in (start, stop, axis))
         return self.op("Slice", tensor, *bounds)
 
+    def reshape(self, tensor: str, shape: tuple[int, ...]) -> str:
+        """Reshape; 0 copies a dimension, -1 computes one."""
+        return self.op("Reshape", tensor, self.constant(shape, np.int64))
+
+    def split(self, tensor: str, axis: int, parts: int) -> list[str]:
+        """Split an axis into slices of length 1."""
+        lengths = self.constant([1] * parts, np.int64)
+        return self.ops("Split", parts, tensor, lengths, axis=axis)
+
     def gather_columns(self, tensor: str, index: str, rows: int) -> str:
         """Return, of (B, rows, N), the columns that `index` int64 (B, K) names: (B, rows, K).
 
@@ -74,9 +83,18 @@ class GraphBuilder:
         spread = self.op("Tile", self.unsqueeze(index, 1), repeats)
         return self.op("GatherElements", tensor, spread, axis=2)
 
-    def rename(self, tensor: str, name: str) -> None:
+    def gather_rows(self, tensor: str, index: str) -> str:
+        """Return, of (B, N, columns), the rows that `index` int64 (B, K) names: (B, K, columns)."""
+        return self.op("GatherND", tensor, self.unsqueeze(index, 2), batch_dims=1)
+
+    def publish(self, tensor: str, name: str) -> None:
         """Give a tensor its public name."""
-        self.graph.node.append(helper.make_node("Identity", [tensor], [name], f"{self._prefix}{name}"))
+        for node in self.graph.node:
+            if tensor in node.output:
+                node.output[list(node.output).index(tensor)] = name
+            for position, read in enumerate(node.input):
+                if read == tensor:
+                    node.input[position] = name
 
     def _name(self, stem: str) -> str:
         number = self._made.get(stem, 0)

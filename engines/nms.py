@@ -31,12 +31,12 @@ def suppress(  # noqa: PLR0913 - the tensors and constants of NMS
     must come after all that do not, and then suppresses nothing that counts.
     """
     sup = _suppressors(graph, boxes, labels, slots, iou)
-    one = graph.constant(1.0)
-    # The first step's `keep` is all ones: keep @ sup counts the suppressors, a row of ones the same.
+    # Before the first step every box is kept.
     keep = graph.constant(np.ones((1, 1, slots)))
     for _ in range(STEPS):
         hits = graph.op("MatMul", keep, sup)
-        keep = graph.op("Sub", one, graph.op("Min", one, hits))
+        # max(0, min(1, 1 - hits)) in one op.
+        keep = graph.op("HardSigmoid", hits, alpha=-1.0, beta=1.0)
     return graph.op("Mul", scores, graph.squeeze(keep, 1))
 
 
@@ -57,23 +57,18 @@ def _overlaps(graph: GraphBuilder, boxes: str, iou: float) -> str:
     shared / (a + b - shared) > t  is  shared > t / (1 + t) * (a + b): no division, and boxes
     without area overlap nothing.
     """
-    column = [graph.slice(boxes, 2, i, i + 1) for i in range(4)]
-    swapped = graph.op("Transpose", boxes, perm=[0, 2, 1])
-    row = [graph.slice(swapped, 1, i, i + 1) for i in range(4)]
+    column = graph.split(boxes, 2, 4)
+    row = graph.split(graph.op("Transpose", boxes, perm=[0, 2, 1]), 1, 4)
     width = graph.op("Relu", _extent(graph, column, row, 0))
-    height = graph.op("Relu", _extent(graph, column, row, 1))
-    shared = graph.op("Mul", width, height)
-    share = graph.constant(iou / (1 + iou))
-    areas = [graph.op("Mul", share, _area(graph, side)) for side in (column, row)]
-    return graph.op("Greater", shared, graph.op("Add", *areas))
+    # One clip is enough: without overlap in height the product is not positive.
+    shared = graph.op("Mul", width, _extent(graph, column, row, 1))
+    sides = (graph.op("Relu", graph.op("Sub", column[i + 2], column[i])) for i in (0, 1))
+    area = graph.op("Mul", graph.op("Mul", *sides), graph.constant(iou / (1 + iou)))
+    both = graph.op("Add", area, graph.op("Transpose", area, perm=[0, 2, 1]))
+    return graph.op("Greater", shared, both)
 
 
 def _extent(graph: GraphBuilder, column: list[str], row: list[str], axis: int) -> str:
     low = graph.op("Max", column[axis], row[axis])
     high = graph.op("Min", column[axis + 2], row[axis + 2])
     return graph.op("Sub", high, low)
-
-
-def _area(graph: GraphBuilder, side: list[str]) -> str:
-    sides = [graph.op("Relu", graph.op("Sub", side[i + 2], side[i])) for i in (0, 1)]
-    return graph.op("Mul", *sides)

@@ -70,9 +70,7 @@ class Ultralytics(Family):
             score = graph.reduce_max(logits, 1)
 
         def decode(index: str) -> str:
-            chosen = graph.op(
-                "Transpose", graph.gather_columns(boxes, index, _BOX), perm=[0, 2, 1]
-            )
+            chosen = graph.op("Transpose", graph.gather_columns(boxes, index, _BOX), perm=[0, 2, 1])
             return graph.op("MatMul", chosen, graph.constant(_XYXY_OF_CXCYWH))
 
         def labels(index: str) -> str:

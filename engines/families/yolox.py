@@ -9,21 +9,34 @@ of its first release (0.1.0), which were normalised, are not meant.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from engines.families.family import Candidates, Family, Preprocessing, Recognised
 from engines.families.grid import corners_and_strides, strides_of
-from engines.graph import attribute, producers, tail_operators
+from engines.graph import producers, tail_operators
 
 if TYPE_CHECKING:
+    import onnx
+
     from engines.graph import GraphBuilder
     from engines.model import Network
 
 _BOX = 4
 _FIRST_LABEL = 5
 _UNDECODED = {"Transpose", "Concat", "Reshape", "Flatten", "Sigmoid", "Conv"}
+_MOVES = {"Transpose", "Reshape", "Flatten"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """One stride's branches, (B, channels, h, w): raw boxes, and logits."""
+
+    boxes: str
+    objectness: str
+    labels: str
 
 
 class Yolox(Family):
@@ -34,7 +47,7 @@ class Yolox(Family):
     preprocessing = Preprocessing(letterbox="top-left", colours="BGR")
 
     def recognise(self, network: Network) -> Recognised | str:
-        """Take one output of one row per cell with sigmoids, but no arithmetic, behind the convs."""
+        """Take one output that joins, level by level, raw boxes and two sigmoids."""
         if len(network.outputs) != 1:
             return f"{len(network.outputs)} outputs, expected one"
         ((output, shape),) = network.outputs.items()
@@ -47,53 +60,97 @@ class Yolox(Family):
         operators = tail_operators(network.model.graph, output)
         if decoding := sorted(operators - _UNDECODED):
             return f"its boxes are already decoded in the graph ({', '.join(decoding)})"
-        if "Sigmoid" not in operators:
-            return "no sigmoid between the last convolutions and the output"
+        if len(_levels(network.model, output)) != len(strides):
+            return "its output does not join raw boxes and two sigmoids at each stride"
         return Recognised(
             columns - _FIRST_LABEL,
             (
                 f"output {output!r} is (1, {count}, 5 + {columns - _FIRST_LABEL}), and {count} is "
                 f"one candidate per cell at strides {', '.join(map(str, strides))}",
-                "behind the last convolutions there are sigmoids but no arithmetic: boxes are raw",
+                "each stride joins raw, undecoded boxes and two sigmoids: objectness and labels",
             ),
         )
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
-        """Score every cell; gather the raw rows of the best and decode only these."""
+        """Score every cell; gather the raw boxes of the best and decode only these.
+
+        The branches are taken before they are joined, and each sigmoid is applied to the best
+        label only: it keeps the order.
+        """
         ((output, shape),) = network.outputs.items()
         count, columns = int(shape[1]), int(shape[2])
-        rows = _channels_first(network, graph, output)
+        levels = _levels(network.model, output)
+        boxes = _joined(graph, [graph.reshape(level.boxes, (0, _BOX, -1)) for level in levels], 2)
+        objectness = _joined(graph, [graph.reshape(x.objectness, (0, -1)) for x in levels], 1)
+        labels = _joined(graph, [_rows(graph, x.labels, columns - _FIRST_LABEL) for x in levels], 1)
+        score = graph.op(
+            "Mul",
+            graph.op("Sigmoid", objectness),
+            graph.op("Sigmoid", graph.reduce_max(labels, 2)),
+        )
         strides = strides_of(network.size_wh, count) or ()
-        grid, step = corners_and_strides(network.size_wh, strides)
-        objectness = graph.squeeze(graph.slice(rows, 1, _BOX, _FIRST_LABEL), 1)
-        labels_of = graph.slice(rows, 1, _FIRST_LABEL, columns)
-        score = graph.op("Mul", objectness, graph.reduce_max(labels_of, 1))
+        grid = corners_and_strides(network.size_wh, strides)
 
         def decode(index: str) -> str:
-            raw = graph.gather_columns(graph.slice(rows, 1, 0, _BOX), index, _BOX)
-            # Per-cell constants, (K of N) at once: grid and stride share the index.
-            cell = graph.op("Gather", graph.constant(grid.T), index, axis=0)
-            stride = graph.op("Gather", graph.constant(step.T), index, axis=0)
-            turned = graph.op("Transpose", raw, perm=[0, 2, 1])
-            offset = graph.slice(turned, 2, 0, 2)
-            centre = graph.op("Mul", graph.op("Add", offset, cell), stride)
-            size = graph.op("Exp", graph.slice(turned, 2, 2, 4))
-            half = graph.op("Mul", size, graph.op("Mul", stride, graph.constant(0.5)))
-            low, high = graph.op("Sub", centre, half), graph.op("Add", centre, half)
-            return graph.op("Concat", low, high, axis=2)
+            raw = graph.gather_columns(boxes, index, _BOX)
+            return _decoded(graph, graph.op("Transpose", raw, perm=[0, 2, 1]), index, grid)
 
-        def labels(index: str) -> str:
-            chosen = graph.gather_columns(labels_of, index, columns - _FIRST_LABEL)
-            return graph.op("ArgMax", chosen, axis=1, keepdims=0)
+        def label(index: str) -> str:
+            return graph.op("ArgMax", graph.gather_rows(labels, index), axis=2, keepdims=0)
 
-        return Candidates(count, score, decode, labels)
+        return Candidates(count, score, decode, label)
 
 
-def _channels_first(network: Network, graph: GraphBuilder, output: str) -> str:
-    """Return the output as (B, 5 + labels, N), which is how the head joins it before it turns it."""
-    turned = producers(network.model.graph)[output]
-    if turned.op_type == "Transpose" and list(attribute(turned, "perm", [])) == [0, 2, 1]:
-        return str(turned.input[0])
-    return graph.op("Transpose", output, perm=[0, 2, 1])
+def _decoded(
+    graph: GraphBuilder,
+    raw: str,
+    index: str,
+    grid: tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], ...],
+) -> str:
+    """Return xyxy, (B, K, 4), of raw boxes (B, K, 4) of the cells that `index` (B, K) names."""
+    cells, strides = (
+        graph.op("Gather", graph.constant(values.T), index, axis=0) for values in grid
+    )
+    offset, log_size = graph.slice(raw, 2, 0, 2), graph.slice(raw, 2, 2, 4)
+    centre = graph.op("Add", offset, cells)
+    half = graph.op("Mul", graph.op("Exp", log_size), graph.constant(0.5))
+    corners = graph.op(
+        "Concat", graph.op("Sub", centre, half), graph.op("Add", centre, half), axis=2
+    )
+    return graph.op("Mul", corners, strides)
 
 
+def _joined(graph: GraphBuilder, parts: list[str], axis: int) -> str:
+    return graph.op("Concat", *parts, axis=axis)
+
+
+def _rows(graph: GraphBuilder, tensor: str, columns: int) -> str:
+    """Turn (B, columns, h, w) into (B, h * w, columns), so that a cell's labels lie together."""
+    return graph.reshape(graph.op("Transpose", tensor, perm=[0, 2, 3, 1]), (0, -1, columns))
+
+
+def _levels(model: onnx.ModelProto, output: str) -> list[_Level]:
+    """Return the branches that the output joins, smallest stride first; none if it is not so."""
+    made_by = producers(model.graph)
+    levels = []
+    for part in _concatenated(made_by, output):
+        match [made_by.get(name) for name in _concatenated(made_by, part)]:
+            case [boxes, objectness, labels] if (
+                boxes
+                and objectness
+                and labels
+                and (boxes.op_type, objectness.op_type, labels.op_type)
+                == ("Conv", "Sigmoid", "Sigmoid")
+            ):
+                levels.append(_Level(boxes.output[0], objectness.input[0], labels.input[0]))
+            case _:
+                return []
+    return levels
+
+
+def _concatenated(made_by: dict[str, onnx.NodeProto], tensor: str) -> list[str]:
+    """Return what the Concat above `tensor` joins, looking through what only moves values."""
+    node = made_by.get(tensor)
+    while node is not None and node.op_type in _MOVES:
+        node = made_by.get(node.input[0])
+    return list(node.input) if node is not None and node.op_type == "Concat" else []
