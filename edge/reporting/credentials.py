@@ -1,0 +1,69 @@
+"""What proves to the broker who we are: read anew for every connection, never logged."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from typing import TYPE_CHECKING
+
+from edge.errors import StartError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.config import MqttConfig, TlsConfig
+
+USERNAME_VARIABLE = "AISLE_EDGE_MQTT_USERNAME"
+PASSWORD_VARIABLE = "AISLE_EDGE_MQTT_PASSWORD"  # noqa: S105 - the variable's name
+
+
+def user_and_password(broker: MqttConfig) -> tuple[str | None, str | None]:
+    """Return the user name and password: the configuration's, else the environment's, else None.
+
+    Raises `StartError` when the password file cannot be read or there is no name to a password.
+    """
+    user = broker.username or os.environ.get(USERNAME_VARIABLE)
+    if broker.password_file is not None:
+        password: str | None = _read_password(broker.password_file)
+    else:
+        password = os.environ.get(PASSWORD_VARIABLE)
+    if password is not None and not user:
+        raise StartError("mqtt: a password but no user name", "set mqtt.username")
+    return user, password
+
+
+def tls_context(tls: TlsConfig) -> ssl.SSLContext:
+    """Return the TLS settings of one connection: host name and certificate are always checked.
+
+    Raises `StartError` naming the file that is missing or holds no certificate or key.
+    """
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+    except (OSError, ValueError) as error:
+        raise _unusable("mqtt.tls.ca_file", tls.ca_file, error) from None
+    if tls.cert_file is not None:
+        try:
+            # A password is given so that OpenSSL does not ask for one on the terminal.
+            context.load_cert_chain(tls.cert_file, tls.key_file, password="")
+        except (OSError, ValueError) as error:
+            key = f"mqtt.tls.cert_file {tls.cert_file}, key_file"
+            raise _unusable(key, tls.key_file, error) from None
+    return context
+
+
+def _read_password(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        hint = "the file must exist and be readable by the service's user"
+        raise StartError(f"mqtt.password_file {path}: {error.strerror}", hint) from None
+    except UnicodeDecodeError:
+        raise StartError(f"mqtt.password_file {path}: not UTF-8", "write it as UTF-8") from None
+
+
+def _unusable(key: str, path: Path | None, error: Exception) -> StartError:
+    if isinstance(error, ssl.SSLError):
+        what = f"expected PEM, and an unencrypted key that fits ({error.reason or 'unreadable'})"
+    else:
+        what = getattr(error, "strerror", None) or str(error)
+    return StartError(f"{key} {path}: {what}", "give files that the service's user can read")

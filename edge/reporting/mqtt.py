@@ -1,0 +1,310 @@
+"""One MQTT connection, from the first byte to the last: the only file that knows paho.
+
+A `Link` lives once. The next attempt is a fresh one with a fresh paho client, so that nothing
+lingers inside paho: what the outbox holds is all there is to send again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from .broker_errors import Trouble, explain_connack, explain_silence
+from .credentials import tls_context, user_and_password
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from edge.config import MqttConfig
+
+WINDOW = 20
+"""Messages in flight at most: mosquitto sheds what exceeds its own default of 20."""
+ANSWER_S = 5.0
+"""How long the broker may take for each step of connecting."""
+_KEEPALIVE_S = 20
+_SESSION_S = 24 * 3600
+_FAREWELL_S = 1.0
+_SESSION_TAKEN_OVER = 142
+
+Version = Literal["MQTT 5", "MQTT 3.1.1"]
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """Connected; at most `window` messages may be in flight."""
+
+    link: int
+    window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """The connection is gone; what was in flight on it will not be acknowledged any more."""
+
+    link: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The broker answered a message: it has it, or `error` says why it does not take it."""
+
+    link: int
+    mid: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message that was subscribed to."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+Event = Up | Down | Acknowledged | Arrived
+
+
+class NotConnected(Exception):  # noqa: N818 - reads as what happened
+    """The broker could be reached, and no connection came of it."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.what)
+        self.trouble = trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """How to connect. With `subscribe` the session ends with the link, without it a day later."""
+
+    broker: MqttConfig
+    client_id: str
+    version: Version
+    will: tuple[str, bytes] | None = None
+    """Topic and payload; retained, QoS 1."""
+    subscribe: str | None = None
+
+
+class Link:
+    """One connection; `run` is its whole life, in the thread that calls it.
+
+    `on_event` is called in that thread and must only take note. The other methods may be called
+    from any thread.
+    """
+
+    def __init__(self, number: int, dial: Dial, on_event: Callable[[Event], None]) -> None:
+        self.number = number
+        self.up = False
+        """Whether messages can be sent at this moment."""
+        self.was_up = False
+        self._dial = dial
+        self._on_event = on_event
+        self._end: Trouble | None = None
+        self._hang_up: str | None = None
+        self._last_log = ""
+        self._window = WINDOW
+        self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ear.setblocking(False)
+        self._client = self._make_client()
+
+    def run(self) -> Trouble:
+        """Connect, move bytes, and return why it ended.
+
+        Raises `NotConnected`, `OSError`, or what paho makes of bad bytes, if it never came up;
+        `StartError` if a password or certificate of ours cannot be read.
+        """
+        try:
+            self._connect()
+            self._move_bytes()
+        finally:
+            self._close()
+        end = self._end or Trouble("the connection was lost", "look at the broker and the network")
+        if not self.was_up:
+            raise NotConnected(self._why_not())
+        return end
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int | None:
+        """Hand a QoS 1 message to the network; never waits. Return its mid, None if it is down."""
+        if not self.up:
+            return None
+        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+    def hang_up(self, reason: str) -> None:
+        """End the connection, because of `reason`; in good order if the broker still listens."""
+        self._hang_up = reason
+        self._ring()
+
+    def _make_client(self) -> paho.Client:
+        dial = self._dial
+        five = dial.version == "MQTT 5"
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=dial.client_id,
+            clean_session=None if five else dial.subscribe is not None,
+            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = ANSWER_S
+        if dial.will:
+            client.will_set(*dial.will, qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_log = self._on_log
+        # Set, it keeps publish() from writing to the socket in the publisher's own thread.
+        client.on_socket_register_write = self._on_register_write
+        return client
+
+    def _connect(self) -> None:
+        broker, client = self._dial.broker, self._client
+        user, password = user_and_password(broker)
+        if user:
+            client.username_pw_set(user, password)
+        if tls := broker.tls_or_none():
+            client.tls_set_context(tls_context(tls))
+        if self._dial.version == "MQTT 3.1.1":
+            client.connect(broker.host, broker.port, _KEEPALIVE_S)
+            return
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        session.SessionExpiryInterval = 0 if self._dial.subscribe else _SESSION_S
+        clean = self._dial.subscribe is not None
+        client.connect(
+            broker.host, broker.port, _KEEPALIVE_S, clean_start=clean, properties=session
+        )
+
+    def _move_bytes(self) -> None:
+        answer_by = time.monotonic() + ANSWER_S
+        leave_by: float | None = None
+        with selectors.DefaultSelector() as selector:
+            sock = self._client.socket()
+            if sock is None:
+                return
+            selector.register(sock, selectors.EVENT_READ)
+            selector.register(self._ear, selectors.EVENT_READ)
+            while self._client.socket() is not None:
+                self._move_some(selector, sock)
+                now = time.monotonic()
+                if not self.was_up and now > answer_by:
+                    raise TimeoutError
+                if leave_by is not None and now > leave_by:
+                    return
+                if self._hang_up is not None and leave_by is None:
+                    leave_by = now + _FAREWELL_S
+                    self._end = self._end or Trouble(self._hang_up, "")
+                    self._client.disconnect()
+
+    def _move_some(self, selector: selectors.BaseSelector, sock: SocketLike) -> None:
+        client = self._client
+        writing = selectors.EVENT_WRITE if client.want_write() else 0
+        selector.modify(sock, selectors.EVENT_READ | writing)
+        # What TLS has decrypted already does not make the socket readable again.
+        waiting = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        ready = {key.fileobj: mask for key, mask in selector.select(0 if waiting else 0.5)}
+        if self._ear in ready:
+            with contextlib.suppress(BlockingIOError):
+                self._ear.recv(4096)
+        if waiting or ready.get(sock, 0) & selectors.EVENT_READ:
+            client.loop_read()
+        if ready.get(sock, 0) & selectors.EVENT_WRITE:
+            client.loop_write()
+        client.loop_misc()
+
+    def _why_not(self) -> Trouble:
+        if self._end is not None:
+            return self._end
+        return explain_silence(self._last_log, tls=self._dial.broker.tls_or_none() is not None)
+
+    def _close(self) -> None:
+        was, self.up = self.up, False
+        if (sock := self._client.socket()) is not None:
+            sock.close()
+        self._bell.close()
+        self._ear.close()
+        if was:
+            self._on_event(Down(self.number))
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):  # full of rings, or over already
+            self._bell.send(b"\0")
+
+    # What paho calls, all in the thread of `run` but the last.
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _: object,
+        __: ConnectFlags,
+        code: ReasonCode,
+        given: Properties | None,
+    ) -> None:
+        if code.is_failure:
+            self._end = explain_connack(code.value, str(code))
+            return
+        window = getattr(given, "ReceiveMaximum", WINDOW)
+        self._window = min(WINDOW, window)
+        if self._dial.subscribe:
+            client.subscribe(self._dial.subscribe, qos=1)
+        else:
+            self._come_up()
+
+    def _come_up(self) -> None:
+        self.up = self.was_up = True
+        self._on_event(Up(self.number, self._window))
+
+    def _on_disconnect(
+        self,
+        _: paho.Client,
+        __: object,
+        flags: DisconnectFlags,
+        code: ReasonCode,
+        ___: Properties | None,
+    ) -> None:
+        if not flags.is_disconnect_packet_from_server or self._end is not None:
+            return
+        hint = "look at the broker's log"
+        if code.value == _SESSION_TAKEN_OVER:
+            hint = f"another client is {self._dial.client_id!r}: each device needs its own name"
+        self._end = Trouble(f"the broker ended the connection: {code}", hint)
+
+    def _on_publish(
+        self, _: paho.Client, __: object, mid: int, code: ReasonCode, ___: Properties
+    ) -> None:
+        error = f"{code} (MQTT reason {code.value})" if code.is_failure else None
+        self._on_event(Acknowledged(self.number, mid, error))
+
+    def _on_subscribe(
+        self, _: paho.Client, __: object, ___: int, codes: list[ReasonCode], ____: Properties | None
+    ) -> None:
+        if any(code.is_failure for code in codes):
+            what = f"the broker does not let us subscribe to {self._dial.subscribe}: {codes[0]}"
+            self._end = Trouble(what, "correct the broker's access list", refused=True)
+            self.hang_up(what)
+        else:
+            self._come_up()
+
+    def _on_message(self, _: paho.Client, __: object, message: MQTTMessage) -> None:
+        self._on_event(Arrived(message.topic, bytes(message.payload), message.retain))
+
+    def _on_log(self, _: paho.Client, __: object, level: int, text: str) -> None:
+        if level == paho.MQTT_LOG_ERR:
+            self._last_log = text
+
+    def _on_register_write(self, _: paho.Client, __: object, ___: SocketLike) -> None:
+        self._ring()
