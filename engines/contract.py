@@ -23,8 +23,11 @@ from engines import nms
 from engines.batch import SYMBOL
 from engines.errors import ModelError
 from engines.graph import GraphBuilder, prune, shape_of
+from engines.native import NATIVE
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from engines.families.family import Candidates, Family, Preprocessing
     from engines.model import Network
 
@@ -41,15 +44,6 @@ _OUTPUTS = {
     "scores": (TensorProto.FLOAT, 2),
     "labels": (TensorProto.INT32, 2),
 }
-
-NATIVE = frozenset(
-    ["Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Cosh", "CumSum", "DepthToSpace", "DequantizeLinear", "Div", "Dropout", "Einsum", "Elu", "Equal", "Erf", "Exp", "Expand", "EyeLike", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Gemm", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "GridSample", "GRU", "HardSwish", "HardSigmoid", "Identity", "If", "InstanceNormalization", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "Loop", "LRN", "LSTM", "LpNormalization", "LpPool", "MatMul", "Max", "MaxPool", "Mean", "MeanVarianceNormalization", "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or", "Pad", "Pow", "PRelu", "QuantizeLinear", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize", "ReverseSequence", "RNN", "RoiAlign", "Round", "Scan", "ScatterElements", "ScatterND", "Selu", "Shape", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor"]
-)
-"""Operators that TensorRT has without plugins from 8.5 on, which later versions only add to.
-
-Source: onnx-tensorrt's docs/operators.md of release 8.5, rows marked Y of the standard domain, less
-NonMaxSuppression (a plugin, and of data-dependent shape) and the random ones.
-"""
 
 
 def adapt(network: Network, family: Family) -> onnx.ModelProto:
@@ -121,7 +115,8 @@ def _prelude(
     )
 
 
-def _per_channel(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> object:
+def _per_channel(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return three values for (B, 3, H, W), or one where they are the same."""
     return values[0] if (values == values[0]).all() else values.reshape(1, 3, 1, 1)
 
 

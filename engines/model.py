@@ -104,8 +104,15 @@ def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
             f"model {source.path}: its batch is fixed to {batch}", "export it with batch 1 or open"
         )
     kept = freed or model
-    shapes = [{v.name: shape_of(v) for v in side} for side in (kept.graph.input, kept.graph.output)]
-    return Network(source, kept, image.name, size, *shapes, freed is not None)
+    return Network(
+        source,
+        kept,
+        image.name,
+        size,
+        inputs={value.name: shape_of(value) for value in kept.graph.input},
+        outputs={value.name: shape_of(value) for value in kept.graph.output},
+        batched=freed is not None,
+    )
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
@@ -164,6 +171,7 @@ def _drop_weights_from_inputs(model: onnx.ModelProto) -> None:
 
 def _image_input(source: Source, model: onnx.ModelProto) -> onnx.ValueInfoProto:
     found = {value.name: shape_of(value) for value in model.graph.input}
+    value: onnx.ValueInfoProto
     for value in model.graph.input:
         shape = found[value.name]
         float32 = value.type.tensor_type.elem_type == TensorProto.FLOAT
@@ -233,7 +241,7 @@ def _lifted(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _simplified(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants and batch normalisation by ONNX Runtime's own basic level: standard ops only."""
+    """Fold constants and batch normalisation by ONNX Runtime's basic level: standard ops."""
     with tempfile.TemporaryDirectory(prefix="aisle-edge-") as folder:
         written = Path(folder) / "simplified.onnx"
         try:

@@ -3,9 +3,10 @@
 `sup[i, j]` is 1 where box i comes before box j in score order, has the same label and overlaps it
 by more than the IoU threshold. Greedy NMS is the fixed point of `keep = 1 - min(1, keep @ sup)`:
 a box stays if no box that stays suppresses it. From all ones, step t settles every box whose
-longest chain of suppressors has less than t links, so `STEPS` steps equal greedy NMS but for a
-chain ("staircase") of more than `STEPS` boxes, each overlapping the next only; random dense layouts
-were seen to need 10 at most.
+longest chain of suppressors has less than t links. So `STEPS` steps equal greedy NMS but for a
+"staircase" of boxes that each overlap the next only: from its box number `STEPS` on (counted from
+0) every one is kept, where greedy NMS keeps every other one. Random dense layouts were seen to need
+10 steps at most.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from engines.graph import GraphBuilder
 
 STEPS = 16
-"""Unrolled steps: greedy NMS is exact for chains of up to this many suppressions."""
+"""Unrolled steps: NMS is exact for chains of up to this many boxes."""
 
 
-def suppress(  # noqa: PLR0913 - the tensors and constants of NMS
+def suppress(  # noqa: PLR0913, PLR0917 - the tensors and constants of NMS
     graph: GraphBuilder, boxes: str, scores: str, labels: str, slots: int, iou: float
 ) -> str:
     """Append NMS; return the scores, float32 (B, K), with 0 where a box was suppressed.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engines.errors import ModelError
-from engines.families.family import Recognised
 from engines.families.ultralytics import Ultralytics
 from engines.families.yolox import Yolox
 
 if TYPE_CHECKING:
-    from engines.families.family import Family
+    from engines.families.family import Family, Recognised
     from engines.model import Network
 
 FAMILIES: tuple[Family, ...] = (Ultralytics(), Yolox())

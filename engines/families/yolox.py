@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from engines.families.family import Candidates, Family, Preprocessing, Recognised
 from engines.families.grid import corners_and_strides, strides_of
 from engines.graph import producers, tail_operators
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import onnx
 
     from engines.graph import GraphBuilder
@@ -62,14 +62,12 @@ class Yolox(Family):
             return f"its boxes are already decoded in the graph ({', '.join(decoding)})"
         if len(_levels(network.model, output)) != len(strides):
             return "its output does not join raw boxes and two sigmoids at each stride"
-        return Recognised(
-            columns - _FIRST_LABEL,
-            (
-                f"output {output!r} is (1, {count}, 5 + {columns - _FIRST_LABEL}), and {count} is "
-                f"one candidate per cell at strides {', '.join(map(str, strides))}",
-                "each stride joins raw, undecoded boxes and two sigmoids: objectness and labels",
-            ),
+        shaped = (
+            f"output {output!r} is (1, {count}, 5 + {columns - _FIRST_LABEL}), and {count} is one "
+            f"candidate per cell at strides {', '.join(map(str, strides))}"
         )
+        joins = "each stride joins raw, undecoded boxes and two sigmoids: objectness and labels"
+        return Recognised(columns - _FIRST_LABEL, (shaped, joins))
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
         """Score every cell; gather the raw boxes of the best and decode only these.
@@ -105,7 +103,7 @@ def _decoded(
     graph: GraphBuilder,
     raw: str,
     index: str,
-    grid: tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], ...],
+    grid: tuple[npt.NDArray[np.float32], ...],
 ) -> str:
     """Return xyxy, (B, K, 4), of raw boxes (B, K, 4) of the cells that `index` (B, K) names."""
     cells, strides = (
