@@ -82,10 +82,9 @@ def check(model: onnx.ModelProto) -> None:
         raise ModelError(f"not a contract graph: inputs {inputs}, outputs {outputs}")
 
 
-def input_shape(model: onnx.ModelProto) -> tuple[int, int, int]:
-    """Return (H, W, 3) of a contract graph's frames."""
-    _, height, width, channels = shape_of(model.graph.input[0])
-    return int(height), int(width), int(channels)
+def slots_of(model: onnx.ModelProto) -> int:
+    """Return K of a contract graph: the most objects it reports in one frame."""
+    return next(int(shape_of(v)[1]) for v in model.graph.output if v.name == "scores")
 
 
 def _prelude(

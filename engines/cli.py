@@ -1,0 +1,149 @@
+"""The `edge-build-engine` command: a trained model and images in, a proven INT8 bundle out."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from edge import __version__
+from edge.errors import EdgeError, MissingPackage
+from engines.progress import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.detector.bundle import Bundle
+    from engines.inspection import Order
+
+_INTERRUPTED = 130
+_SMALLEST, _LARGEST = 32, 4096
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build a bundle; errors of ours become one line on stderr and their exit status."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not arguments.explain and not (arguments.images and arguments.out):
+        parser.error("--images and --out are required (or --explain, to look at the model only)")
+    console = Console(stderr=True, soft_wrap=True)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console)]
+    )
+    try:
+        _run(arguments, console)
+    except EdgeError as error:
+        print(f"edge-build-engine: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("edge-build-engine: stopped; nothing was written", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> None:
+    try:
+        from engines.build import build
+        from engines.inspection import understand
+    except ImportError as error:
+        raise MissingPackage(
+            f"{error.name} is not installed", "pip install 'aisle-edge[build]'"
+        ) from error
+    adapted = understand(_order(arguments))
+    print("\n".join(adapted.explain()), flush=True)
+    if arguments.explain:
+        return
+    with shown(console) as progress:
+        bundle = build(adapted, arguments.images, arguments.out, progress)
+    _report(bundle)
+
+
+def _order(arguments: argparse.Namespace) -> Order:
+    from engines.inspection import Order
+
+    # A file name may hold what a bundle's name may not.
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", arguments.model.stem).strip("-._")
+    return Order(
+        model=arguments.model,
+        name=arguments.name or stem[:64] or "model",
+        version=arguments.version_,
+        family=arguments.family,
+        labels=arguments.labels,
+        size_wh=arguments.size,
+    )
+
+
+def _report(bundle: Bundle) -> None:
+    passport = bundle.passport
+    frames = passport.accuracy["held_out_frames"]
+    for part, found in passport.accuracy.items():
+        if isinstance(found, dict):
+            print(
+                f"{part}: on {frames} held-out frames {found['matched']} of {found['reference']} "
+                f"float detections kept ({found['recall']:.3f}), precision "
+                f"{found['precision']:.3f}, IoU {found['mean_iou']:.3f}, score shift "
+                f"{found['mean_score_shift']:.4f}"
+            )
+    timed = passport.speed
+    print(
+        f"time at {timed['threads']} thread: INT8 {timed['int8_ms']} ms, float "
+        f"{timed['float_ms']} ms, ratio {timed['int8_to_float']} ({timed['cpu']})"
+    )
+    print(
+        f"wrote {bundle.path}: {passport.name} {passport.version}; try: edge verify {bundle.path}"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-build-engine",
+        description="Turn a trained ONNX detector into an INT8 bundle that still detects.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the trained float32 model")
+    parser.add_argument(
+        "--images", type=Path, nargs="+", action="extend", metavar="DIR|VIDEO",
+        help="photos and videos of what it will see, to calibrate and to evaluate on",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, metavar="BUNDLE", help="the directory to write")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="names, where the model has none"
+    )
+    parser.add_argument("--family", metavar="NAME", help="where the graph leaves it open")
+    parser.add_argument(
+        "--size", type=_size, metavar="N|WxH", help="where the export leaves it open"
+    )
+    parser.add_argument("--name", type=_word, help="the bundle's name (default: the model's)")
+    parser.add_argument("--version", dest="version_", type=_word, default="1.0.0", metavar="V",
+                        help="the bundle's version (default: 1.0.0)")  # fmt: skip
+    parser.add_argument("--explain", action="store_true",
+                        help="print what is inferred from the model, and stop")  # fmt: skip
+    parser.epilog = f"aisle-edge {__version__}"
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    size = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not _SMALLEST <= min(size) <= max(size) <= _LARGEST:
+        raise argparse.ArgumentTypeError(
+            f"expected N or WxH, {_SMALLEST} to {_LARGEST}, found {text!r}"
+        )
+    return size
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise argparse.ArgumentTypeError(
+            f"expected up to 64 letters, digits, '.', '_', '-', found {text!r}"
+        )
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Understand a trained model before anything is built from it: what it is, and how it is fed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge.detector.bundle import InputSpec
+from engines import contract
+from engines.batch import MAX_BATCH
+from engines.families import registry
+from engines.labels import find_labels
+from engines.model import load_source, prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+
+    from engines.families.family import Family, Recognised
+    from engines.model import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for; the paths as given."""
+
+    model: Path
+    name: str
+    version: str
+    family: str | None = None
+    labels: Path | None = None
+    size_wh: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """A model understood: its contract graph, and all that was inferred on the way."""
+
+    order: Order
+    network: Network
+    family: Family
+    recognised: Recognised
+    labels: tuple[str, ...]
+    labels_from: str
+    input: InputSpec
+    graph: onnx.ModelProto
+    """The contract graph, float32 inside."""
+
+    def explain(self) -> list[str]:
+        """Return what was inferred, from what, and how to say otherwise; a line each."""
+        fed, spec = self.family.preprocessing, self.input
+        named = ", ".join(self.labels[:4]) + (", …" if len(self.labels) > 4 else "")  # noqa: PLR2004
+        batch = f"1 to {MAX_BATCH}" if self.network.batched else "1: the graph has it built in"
+        normalised = f" - {fed.mean}) / {fed.std}" if any(fed.mean) or fed.std != (1, 1, 1) else ""
+        fed_with = f"{fed.colours}, {'(' if normalised else ''}pixel * {fed.scale:.6g}{normalised}"
+        placed = f"letterbox {fed.letterbox} on grey {fed.pad}"
+        return [
+            f"family    {self.family.name}: {self.family.models} (else: --family)",
+            *(f"          because {evidence}" for evidence in self.recognised.evidence),
+            *(f"          although {doubt}" for doubt in self.recognised.doubts),
+            f"input     {spec.width}x{spec.height} (else: --size, where the export leaves it open)",
+            f"fed with  {fed_with}, {placed} (from the family)",
+            f"labels    {len(self.labels)}: {named} (from {self.labels_from}; else: --labels)",
+            f"batch     {batch}",
+        ]
+
+
+def understand(order: Order) -> Adapted:
+    """Recognise the model and bring it to the contract; raises `ModelError`, `BuildError`."""
+    source = load_source(order.model)
+    network = prepare(source, order.size_wh)
+    family, recognised = registry.recognise(network, order.family)
+    labels, labels_from = find_labels(source, recognised.label_count, order.labels)
+    spec = InputSpec(
+        width=network.size_wh[0],
+        height=network.size_wh[1],
+        letterbox=family.preprocessing.letterbox,
+        pad=family.preprocessing.pad,
+    )
+    graph = contract.adapt(network, family)
+    return Adapted(order, network, family, recognised, labels, labels_from, spec, graph)
