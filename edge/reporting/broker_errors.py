@@ -29,6 +29,11 @@ class Trouble:
     other_protocol: bool = False
 
 
+UNANSWERED = Trouble(
+    "it took the connection and did not answer",
+    "is this its MQTT port, and is it well?",
+    other_protocol=True,
+)
 _BY_KIND: tuple[tuple[type[BaseException], Trouble], ...] = (
     (
         socket.gaierror,

@@ -26,6 +26,8 @@ _LONGEST_DELAY_S = 60.0
 _SETTLED_S = 5.0
 """A connection that held this long was a good one: the next delay is a short one again."""
 _REMIND_S = 600.0
+_TRIAL_S = 1.5
+"""amqtt, which knows no MQTT 5, neither answers it nor hangs up: ask in 3.1.1 soon."""
 
 
 class Connection:
@@ -134,7 +136,8 @@ class Connection:
     def _live(self) -> Trouble:
         self._links += 1
         will = self._will() if self._will else None
-        dial = Dial(self._broker, self._client_id, self._version, will, self._subscribe)
+        patience = _TRIAL_S if self._version == "MQTT 5" and not self._ever_up else ANSWER_S
+        dial = Dial(self._broker, self._client_id, self._version, patience, will, self._subscribe)
         self._link = Link(self._links, dial, self._hear)
         if self._stopping.is_set():  # it was set before there was a link to hang up
             self._link.hang_up("stopped")

@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from .broker_errors import Trouble, explain_connack, explain_silence
+from .broker_errors import UNANSWERED, Trouble, explain_connack, explain_silence
 from .credentials import tls_context, user_and_password
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class Dial:
     broker: MqttConfig
     client_id: str
     version: Version
+    answer_s: float = ANSWER_S
+    """How long the broker may take to answer, once it is reached."""
     will: tuple[str, bytes] | None = None
     """Topic and payload; retained, QoS 1."""
     subscribe: str | None = None
@@ -190,7 +192,7 @@ class Link:
         )
 
     def _move_bytes(self) -> None:
-        answer_by = time.monotonic() + ANSWER_S
+        answer_by = time.monotonic() + self._dial.answer_s
         leave_by: float | None = None
         with selectors.DefaultSelector() as selector:
             sock = self._client.socket()
@@ -202,7 +204,7 @@ class Link:
                 self._move_some(selector, sock)
                 now = time.monotonic()
                 if not self.was_up and now > answer_by:
-                    raise TimeoutError
+                    raise NotConnected(UNANSWERED)
                 if leave_by is not None and now > leave_by:
                     return
                 if self._hang_up is not None and leave_by is None:

@@ -1,0 +1,168 @@
+"""Sends letters to the broker, a window of them at a time, and learns which ones it has."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .connection import Connection
+from .mqtt import Acknowledged, Down, Up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.config import MqttConfig
+
+    from .mqtt import Event
+    from .store import Letter
+    from .topics import Topics
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE_S = 20.0
+"""A broker that acknowledges nothing for so long, with messages in flight, has lost us."""
+_REFUSED_FIRST_S = 5.0
+_REFUSED_LONGEST_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    topic: str
+    seq: int | None
+    """None: a status message, which has none."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What happened since the last look. `start_over`: send everything that waits once more."""
+
+    came_up: bool = False
+    start_over: bool = False
+    acknowledged: list[int] = field(default_factory=list)
+
+
+class Publisher:
+    """One thread sends and looks; `wake` is called, in another, when there is news to look at."""
+
+    def __init__(
+        self,
+        broker: MqttConfig,
+        topics: Topics,
+        will: Callable[[], bytes],
+        wake: Callable[[], None],
+    ) -> None:
+        self._wake = wake
+        self._events: deque[Event] = deque()  # bounded by the window and the links' slow pace
+        self._topics = topics
+        self.connection = Connection(
+            broker,
+            topics.base.replace("/", "-"),
+            self._hear,
+            will=lambda: (topics.status, will()),
+        )
+        self._link = 0
+        self._window = 0
+        self._in_flight: dict[int, _InFlight] = {}
+        self._newest: dict[str, int] = {}
+        self._heard_at = 0.0
+        self._refused_topics: set[str] = set()
+        self._refused_delay_s = _REFUSED_FIRST_S
+        self._retry_at: float | None = None
+
+    @property
+    def room(self) -> int:
+        """How many letters may be sent now; one place is kept for the status."""
+        return max(0, self._window - 1 - len(self._in_flight)) if self._link else 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything at all is on its way."""
+        return bool(self._in_flight)
+
+    @property
+    def in_flight(self) -> set[int]:
+        """The seqs that are on their way."""
+        return {sent.seq for sent in self._in_flight.values() if sent.seq is not None}
+
+    def send(self, letter: Letter) -> bool:
+        """Send one letter, or return False: not now."""
+        # A late one must not replace what a newer one has left with the broker.
+        retain = letter.retain and letter.seq > self._newest.get(letter.topic, 0)
+        return self._publish(letter.topic, letter.payload, retain=retain, seq=letter.seq)
+
+    def send_status(self, payload: bytes) -> bool:
+        """Send the status message, or return False: not now."""
+        if len(self._in_flight) >= self._window:
+            return False
+        return self._publish(self._topics.status, payload, retain=True, seq=None)
+
+    def look(self) -> Progress:
+        """Return what happened since the last look."""
+        progress = Progress()
+        while self._events:
+            event = self._events.popleft()
+            if isinstance(event, Up):
+                self._link, self._window = event.link, event.window
+                self._in_flight.clear()
+                self._heard_at = time.monotonic()
+                progress.came_up = progress.start_over = True
+            elif isinstance(event, Down) and event.link == self._link:
+                self._link = 0
+                self._in_flight.clear()
+            elif isinstance(event, Acknowledged) and event.link == self._link:
+                self._heard_at = time.monotonic()
+                self._settle(event, progress)
+        self._check_patience()
+        if self._retry_at is not None and time.monotonic() >= self._retry_at:
+            self._retry_at = None
+            progress.start_over = True
+        return progress
+
+    def _hear(self, event: Event) -> None:
+        self._events.append(event)
+        self._wake()
+
+    def _publish(self, topic: str, payload: bytes, *, retain: bool, seq: int | None) -> bool:
+        sent = self.connection.publish(topic, payload, retain=retain)
+        if sent is None or sent[0] != self._link:  # the link's end or beginning is still to be seen
+            return False
+        if not self._in_flight:
+            self._heard_at = time.monotonic()
+        self._in_flight[sent[1]] = _InFlight(topic, seq)
+        return True
+
+    def _settle(self, event: Acknowledged, progress: Progress) -> None:
+        sent = self._in_flight.pop(event.mid, None)
+        if sent is None:
+            return
+        if event.error is not None:
+            self._put_off(sent, event.error)
+        elif sent.seq is not None:
+            progress.acknowledged.append(sent.seq)
+            self._newest[sent.topic] = max(sent.seq, self._newest.get(sent.topic, 0))
+            self._refused_topics.discard(sent.topic)
+            if not self._refused_topics:
+                self._refused_delay_s = _REFUSED_FIRST_S
+
+    def _put_off(self, sent: _InFlight, error: str) -> None:
+        self._refused_topics.add(sent.topic)
+        if self._retry_at is not None:
+            return  # said already; it goes out again with the others
+        _log.error(
+            "%s: does not take messages on %s: %s; correct the broker's access list or limits; "
+            "they are kept, trying again in %.0f s",
+            self.connection.where,
+            sent.topic,
+            error,
+            self._refused_delay_s,
+        )
+        self._retry_at = time.monotonic() + self._refused_delay_s
+        self._refused_delay_s = min(2 * self._refused_delay_s, _REFUSED_LONGEST_S)
+
+    def _check_patience(self) -> None:
+        if self._in_flight and time.monotonic() - self._heard_at > _PATIENCE_S:
+            self._heard_at = time.monotonic()
+            self.connection.drop(f"no acknowledgement for {_PATIENCE_S:.0f} s")
