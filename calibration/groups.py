@@ -1,0 +1,85 @@
+"""Which tensors of the body are quantised, and which of them must share one scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .tail import body, last_convolutions
+from .topology import MOVES, attribute
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .prelude import Prelude
+    from .topology import Topology
+
+INTEGER_OPS = frozenset(
+    {"Add", "AveragePool", "Clip", "Conv", "GlobalAveragePool", "LeakyRelu"}
+) | (frozenset({"MatMul", "Mul", "Relu", "Sigmoid", "Softmax"}) | MOVES)
+"""What ONNX Runtime's CPU kernels compute in 8 bits, or fuse into such a kernel."""
+_RECTIFIERS = frozenset({"Relu", "Clip"})
+
+
+def integer_nodes(topology: Topology, prelude: Prelude) -> list[onnx.NodeProto]:
+    """Return the nodes to compute in 8 bits.
+
+    The last convolutions stay float32: their outputs are the logits and the boxes themselves.
+    """
+    nodes = body(topology)
+    before = {node.output[0] for node in (*prelude.nodes, *last_convolutions(topology, nodes))}
+    return [node for node in nodes if node.op_type in INTEGER_OPS and node.output[0] not in before]
+
+
+def moves_values(node: onnx.NodeProto) -> bool:
+    """Return whether a node's outputs hold nothing outside the range of its inputs."""
+    if node.op_type == "Resize":
+        return attribute(node, "mode", b"nearest") != b"cubic"
+    return node.op_type in MOVES
+
+
+def groups(topology: Topology, nodes: list[onnx.NodeProto]) -> list[list[str]]:
+    """Return the float32 tensors that the integer ops among `nodes` read or write.
+
+    Tensors between which values only move (concatenation, slices, pooling, resizing) are one group:
+    with one scale no value is rounded twice, and the move is a copy. What is rectified right behind
+    a convolution or an addition is left out: the integer kernel takes the rectifier in.
+    """
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            name = parent[name]
+        return name
+
+    for node in nodes:
+        touched = topology.activations([*node.input, *node.output])
+        touched = [name for name in touched if not rectified(topology, name)]
+        for name in touched:
+            parent.setdefault(name, name)
+        if moves_values(node):
+            for name in touched[1:]:
+                parent[root(name)] = root(touched[0])
+    found: dict[str, list[str]] = {}
+    for name in parent:
+        found.setdefault(root(name), []).append(name)
+    return list(found.values())
+
+
+def sources(topology: Topology, group: list[str]) -> list[str]:
+    """Return the tensors of a group whose values are made, not moved there."""
+    return [
+        name
+        for name in group
+        if not moves_values(topology.producer[name])
+        or not topology.activations([*topology.producer[name].input])
+    ]
+
+
+def rectified(topology: Topology, name: str) -> bool:
+    """Return whether a rectifier alone reads a convolution's or an addition's output."""
+    readers = topology.consumers[name]
+    return (
+        topology.producer[name].op_type in ("Conv", "Add")
+        and len(readers) == 1
+        and readers[0].op_type in _RECTIFIERS
+    )

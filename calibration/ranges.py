@@ -1,0 +1,123 @@
+"""Choose the 8-bit range of a tensor from its histogram."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from .groups import sources
+from .histogram import Histogram
+from .scales import Scale, unsigned
+from .topology import silu_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .prelude import Prelude
+    from .topology import Topology
+
+    Curve = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+
+_POINTS = 2048
+_STEPS = 48
+_ROUNDS = 3
+NORM = 2.0
+
+
+def identity(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return x."""
+    return x
+
+
+def sigmoid(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return 1 / (1 + exp(-x))."""
+    return 1 / (1 + np.exp(-np.clip(x, -60, 60)))
+
+
+def silu(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return x * sigmoid(x)."""
+    return x * sigmoid(x)
+
+
+def choose(
+    topology: Topology,
+    prelude: Prelude,
+    groups: Sequence[Sequence[str]],
+    histograms: Mapping[str, Histogram],
+) -> dict[str, Scale]:
+    """Return a scale per tensor, one for each group of tensors."""
+    scales: dict[str, Scale] = {}
+    for group in groups:
+        if prelude.scale is not None and prelude.tensor in group:
+            scale = prelude.scale
+        else:
+            scale = _scale(topology, sources(topology, group), histograms)
+        scales.update(dict.fromkeys(group, scale))
+    return scales
+
+
+def _scale(topology: Topology, made: Sequence[str], histograms: Mapping[str, Histogram]) -> Scale:
+    if all(topology.producer[name].op_type in ("Sigmoid", "Softmax") for name in made):
+        return unsigned(0.0, 1.0)
+    merged = Histogram()
+    for name in made:
+        merged.merge(histograms[name])
+    return search(merged, _through(topology, made))
+
+
+def _through(topology: Topology, made: Sequence[str]) -> Curve:
+    """Return the function behind which a tensor's error counts: its activation, where it has one."""
+    readers = topology.consumers[made[0]]
+    if len(made) == 1 and {node.op_type for node in readers} == {"Sigmoid", "Mul"}:
+        gates = [node for node in readers if silu_input(topology, node) == made[0]]
+        if len(readers) == len(gates) + 1:
+            return silu
+    return identity
+
+
+def search(
+    histogram: Histogram,
+    through: Curve = identity,
+    make: Callable[[float, float], Scale] = unsigned,
+    norm: float = NORM,
+) -> Scale:
+    """Return the scale whose error, behind the function `through`, is least over the histogram.
+
+    The error is the sum of |through(x) - through(quantised x)| ** norm. Coordinate descent over
+    both ends of the range, from the full range inwards.
+    """
+    points, counts = _coarse(*histogram.points())
+    wanted = through(points)
+
+    def loss(low: float, high: float) -> float:
+        found = through(make(low, high).round_trip(points))
+        return float(counts @ np.abs(found - wanted) ** norm)
+
+    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
+    fractions = np.linspace(1.0, 1 / _STEPS, _STEPS)
+    best = loss(low, high)
+    full_low, full_high = low, high
+    for _ in range(_ROUNDS):
+        before = low, high
+        for end in fractions * full_high:
+            if (tried := loss(low, end)) < best:
+                best, high = tried, float(end)
+        for end in fractions * full_low:
+            if (tried := loss(end, high)) < best:
+                best, low = tried, float(end)
+        if (low, high) == before:
+            break
+    return make(low, high)
+
+
+def _coarse(
+    points: npt.NDArray[np.float64], counts: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Merge neighbouring points to at most `_POINTS`, at their centre of mass."""
+    if len(points) <= _POINTS:
+        return points, counts
+    starts = np.arange(0, len(points), -(-len(points) // _POINTS))
+    merged = np.add.reduceat(counts, starts)
+    return np.add.reduceat(points * counts, starts) / merged, merged
