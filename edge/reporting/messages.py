@@ -66,7 +66,7 @@ class StatusMessage(Message):
     It is outside the sequence (no seq): it is about the connection, not about the aisles.
     """
 
-    schema_: Literal["aisle-edge/status/1"] = Field("aisle-edge/status/1", alias="schema")
+    schema_: Literal["aisle-edge/status/1"] = Field(alias="schema")
     status: Literal["online", "offline"]
     reason: Literal["stopped", "connection_lost"] | None = Field(
         description="Why it is offline: stopped on purpose, or the broker lost it (Last Will; "
@@ -75,7 +75,7 @@ class StatusMessage(Message):
     version: Name = Field(description="Version of the software")
     bundle: Text | None = Field(description="Name and version of the model bundle in service")
     runtime: Text | None = Field(description="Inference runtime in service")
-    note: Text = Field(default="", description="Anything a person should know, else empty")
+    note: Text = Field(description="Anything a person should know, else empty")
     started: Time = Field(description="When the process started")
     uptime_s: float = Field(ge=0, description="Seconds since then, at time")
     first_seq: Count | None = Field(
@@ -97,7 +97,7 @@ class CameraContribution(_Part):
 class StateMessage(Numbered):
     """What stands in one aisle, settled. Retained; on every change, and as a heartbeat."""
 
-    schema_: Literal["aisle-edge/state/1"] = Field("aisle-edge/state/1", alias="schema")
+    schema_: Literal["aisle-edge/state/1"] = Field(alias="schema")
     aisle: Name
     visibility: Literal["seen", "unknown"] = Field(
         description="unknown: no camera of the aisle can see, and counts says nothing"
@@ -138,7 +138,7 @@ class DetectedObject(_Part):
 class DetectionsMessage(Numbered):
     """The objects of one aisle in one frame of one camera; none: it was seen empty."""
 
-    schema_: Literal["aisle-edge/detections/1"] = Field("aisle-edge/detections/1", alias="schema")
+    schema_: Literal["aisle-edge/detections/1"] = Field(alias="schema")
     camera: Name
     aisle: Name
     zone: tuple[Point, ...] = Field(
@@ -151,7 +151,7 @@ class DetectionsMessage(Numbered):
 class CameraMessage(Numbered):
     """How one camera is doing. Retained."""
 
-    schema_: Literal["aisle-edge/camera/1"] = Field("aisle-edge/camera/1", alias="schema")
+    schema_: Literal["aisle-edge/camera/1"] = Field(alias="schema")
     camera: Name
     state: Literal["streaming", "stalled", "blind"] = Field(
         description="stalled: no frames come; blind: frames come and show nothing"
@@ -166,7 +166,7 @@ class CameraMessage(Numbered):
 class GapMessage(Numbered):
     """What was shed, because the outbox was full for longer than it could hold."""
 
-    schema_: Literal["aisle-edge/gap/1"] = Field("aisle-edge/gap/1", alias="schema")
+    schema_: Literal["aisle-edge/gap/1"] = Field(alias="schema")
     count: int = Field(
         ge=1,
         description="Messages shed since the last gap message; more than the ranges hold when "

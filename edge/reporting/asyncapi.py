@@ -1,0 +1,90 @@
+"""The documents a subscriber builds against, generated from the message types."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .messages import WIRE, json_schema
+
+CHANNELS = {
+    "status": ("status", True, "Whether the device is there. Also its Last Will."),
+    "state": ("aisles/{aisle}/state", True, "What stands in an aisle, settled."),
+    "detections": ("aisles/{aisle}/detections", False, "One aisle's objects in one frame."),
+    "camera": ("cameras/{camera}/status", True, "How a camera is doing."),
+    "gap": ("gap", False, "What had to be shed, if anything ever was."),
+}
+"""Kind: (topic below the device's own, retained, what it is)."""
+
+_BASE = "{prefix}/{site}/{device}"
+_PARAMETERS = {
+    "prefix": "mqtt.prefix of the configuration; aisle-edge unless set",
+    "site": "site of the configuration",
+    "device": "device of the configuration; the host's name unless set",
+    "aisle": "id of an aisle",
+    "camera": "name of a camera",
+}
+_ABOUT = """\
+Every message but status carries seq, the device's one sequence. A subscriber that wants everything:
+
+1. Subscribe with QoS 1 and a persistent session, and raise the broker's queue limits.
+2. Drop a message whose id it has seen: at least once is what is promised.
+3. Expect every seq from status.first_seq on, over restarts of the device too. What is missing and
+   not named in a gap message is still to come; messages are sent again in order.
+4. Treat visibility unknown as not known, never as empty.
+
+On one topic, of two states the one with the higher seq is the newer.
+"""
+
+
+def asyncapi() -> dict[str, Any]:
+    """Return the AsyncAPI 3.0 document of everything a device publishes."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Aisle Edge", "version": "1", "description": _ABOUT},
+        "defaultContentType": "application/json",
+        "channels": {kind: _channel(kind) for kind in CHANNELS},
+        "operations": {f"publish-{kind}": _operation(kind) for kind in CHANNELS},
+        "components": {"messages": {kind: _message(kind) for kind in CHANNELS}},
+    }
+
+
+def documents() -> dict[str, str]:
+    """Return what `deploy/schemas` holds: the text of each file by its name."""
+    files: dict[str, dict[str, Any]] = {f"{kind}.json": json_schema(kind) for kind in WIRE}
+    files["asyncapi.json"] = asyncapi()
+    return {name: json.dumps(value, indent=2) + "\n" for name, value in files.items()}
+
+
+def _channel(kind: str) -> dict[str, Any]:
+    below, _, about = CHANNELS[kind]
+    address = f"{_BASE}/{below}"
+    return {
+        "address": address,
+        "description": about,
+        "parameters": {
+            name: {"description": text}
+            for name, text in _PARAMETERS.items()
+            if f"{{{name}}}" in address
+        },
+        "messages": {kind: {"$ref": f"#/components/messages/{kind}"}},
+    }
+
+
+def _operation(kind: str) -> dict[str, Any]:
+    return {
+        "action": "send",
+        "channel": {"$ref": f"#/channels/{kind}"},
+        "bindings": {"mqtt": {"qos": 1, "retain": CHANNELS[kind][1]}},
+    }
+
+
+def _message(kind: str) -> dict[str, Any]:
+    return {
+        "name": kind,
+        "contentType": "application/json",
+        "payload": {
+            "schemaFormat": "application/schema+json;version=draft-2020-12",
+            "schema": {"$ref": f"./{kind}.json"},
+        },
+    }
