@@ -65,7 +65,7 @@ def test_the_import_contracts_hold():
 
 
 def test_one_file_speaks_mqtt():
-    assert len(importers("paho", *PACKAGES)) <= 1
+    assert importers("paho", *PACKAGES) == {"edge/reporting/mqtt.py"}
 
 
 @pytest.mark.parametrize("module", ["tensorrt", "pycuda"])
@@ -74,15 +74,18 @@ def test_one_file_of_the_device_and_one_of_the_build_know_the_gpu(module, packag
     assert len(importers(module, package)) <= 1
 
 
-def test_one_file_opens_cameras():
+def test_one_file_of_the_device_opens_cameras():
     users = {
         path.relative_to(ROOT).as_posix()
-        for path in sources(*PACKAGES)
+        for path in sources("edge")
         if re.search(r"\bVideoCapture\(", path.read_text(encoding="utf-8"))
-        and path.is_relative_to(ROOT / "edge")
     }
 
-    assert len(users) <= 1
+    assert users == {"edge/capture/video.py"}
+
+
+def test_one_file_of_the_device_runs_onnx():
+    assert importers("onnxruntime", "edge") == {"edge/detector/onnxruntime.py"}
 
 
 def test_optional_packages_are_imported_inside_functions_on_the_device():
