@@ -1,0 +1,57 @@
+"""OpenCV, if it is installed: what it was built with, and what to install if it lacks something."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+from edge.errors import MissingPackage
+
+_JETSON = Path("/etc/nv_tegra_release")
+_FROM_JETPACK = (
+    "on a Jetson: sudo apt install nvidia-opencv (or python3-opencv), in a virtual "
+    "environment made with --system-site-packages; a wheel from pip has no GStreamer"
+)
+
+
+def import_cv2() -> Any:  # noqa: ANN401 - a module
+    """Return the cv2 module; raises `MissingPackage` naming what to install.
+
+    OpenCV and FFmpeg are kept from writing to stderr: their lines may hold a camera's password, and
+    what they say we say ourselves.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError as error:
+        raise MissingPackage(
+            f"OpenCV is needed for cameras and pictures and cannot be imported ({error})",
+            _FROM_JETPACK if _JETSON.exists() else "pip install 'aisle-edge[cpu]'",
+        ) from error
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
+
+
+def require_backend(backend: str, needed_for: str) -> int:
+    """Return the number of OpenCV's video backend (GSTREAMER, FFMPEG, V4L2).
+
+    Raises `MissingPackage` if this OpenCV was built without it.
+    """
+    cv2 = import_cv2()
+    number = int(getattr(cv2, f"CAP_{backend}"))
+    if not cv2.videoio_registry.hasBackend(number):
+        raise MissingPackage(
+            f"{needed_for}: needs an OpenCV with {backend}, and OpenCV {cv2.__version__} "
+            f"from {Path(cv2.__file__).parent} has none",
+            _REMEDY[backend],
+        )
+    return number
+
+
+_REMEDY = {
+    "GSTREAMER": f"{_FROM_JETPACK}; on Debian or Ubuntu: sudo apt install python3-opencv",
+    "FFMPEG": "use a gst:// pipeline instead, or pip install 'aisle-edge[cpu]'",
+    "V4L2": "use a gst:// pipeline with v4l2src instead, or pip install 'aisle-edge[cpu]'",
+}

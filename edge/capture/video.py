@@ -1,0 +1,203 @@
+"""Devices, streams and video files, through OpenCV: the only file that opens a VideoCapture."""
+
+from __future__ import annotations
+
+import logging
+import os
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge.capture import rtsp
+from edge.capture.opencv import import_cv2, require_backend
+from edge.capture.reader import EndOfSource, Reader
+from edge.capture.source import Kind, Source
+from edge.errors import CaptureError, SourceError
+
+if TYPE_CHECKING:
+    from edge.frame import Image
+
+log = logging.getLogger(__name__)
+
+OPEN_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 5.0
+DECODE_THREADS = 2
+"""One decodes 1080p at 120 fps on a desktop core; each more costs 9 MB at 1080p."""
+
+_BACKENDS = {
+    Kind.V4L2: "V4L2",
+    Kind.CSI: "GSTREAMER",
+    Kind.GST: "GSTREAMER",
+    Kind.RTSP: "FFMPEG",
+    Kind.FILE: "FFMPEG",
+}
+_SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+_TRUNCATED = 0.9
+
+
+def check_video(source: Source) -> None:
+    """Raise `SourceError` or `MissingPackage` if this source can never be opened here."""
+    require_backend(_BACKENDS[source.kind], f"source {source}")
+    if source.kind is not Kind.FILE:
+        return
+    path = Path(source.target)
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise SourceError(f"video {path}: {_state_of(path)}", "give an existing, readable file")
+    try:
+        reader = VideoReader(source)
+        try:
+            reader.grab()
+        finally:
+            reader.close()
+    except (CaptureError, EndOfSource) as error:
+        raise SourceError(
+            f"video {path}: not a video that OpenCV can decode",
+            "check that it plays elsewhere and is whole, or convert it to H.264 in MP4",
+        ) from error
+
+
+class VideoReader(Reader):
+    """Reads one source through one `cv2.VideoCapture`, with explicit time-outs and few threads."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._cv2 = import_cv2()
+        self._backend = require_backend(_BACKENDS[source.kind], f"source {source}")
+        self._capture = self._open()
+        self._interval_s = 1 / _sane_fps(self._capture.get(self._cv2.CAP_PROP_FPS))
+        self._grabbed = 0
+        self._offset_s = 0.0
+        self._time_s = -self._interval_s
+
+    def grab(self) -> float:
+        """Go to the next picture; a looping file starts over at its end."""
+        if not self._capture.grab():
+            if not self._source.recorded:
+                raise CaptureError(
+                    f"{self._source}: no picture within {READ_TIMEOUT_S:.0f} s, or the stream ended"
+                )
+            self._turn_over()
+        self._grabbed += 1
+        position_s = self._offset_s + float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+        if self._grabbed == 1 or position_s <= self._time_s:
+            position_s = self._time_s + self._interval_s
+        self._time_s = position_s
+        return position_s
+
+    def retrieve(self) -> Image:
+        """Decode the grabbed picture into an array of its own."""
+        got, image = self._capture.retrieve()
+        if not got or image is None:
+            raise CaptureError(f"{self._source}: a picture could not be decoded")
+        if image.ndim != 3:  # noqa: PLR2004 - some drivers give grey pictures
+            image = self._cv2.cvtColor(image, self._cv2.COLOR_GRAY2BGR)
+        return np.asarray(image, np.uint8)
+
+    def close(self) -> None:
+        """Release the capture."""
+        self._capture.release()
+
+    def _open(self) -> Any:  # noqa: ANN401 - cv2.VideoCapture; cv2 is imported late
+        cv2, source = self._cv2, self._source
+        timeouts = [
+            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(OPEN_TIMEOUT_S * 1000)),
+            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(READ_TIMEOUT_S * 1000)),
+        ]
+        parameters = {
+            "FFMPEG": [*timeouts, cv2.CAP_PROP_N_THREADS, DECODE_THREADS],
+            "GSTREAMER": timeouts,
+            "V4L2": [],  # has a time-out of its own, 10 s, and refuses to be told another
+        }[_BACKENDS[source.kind]]
+        capture = cv2.VideoCapture(what_to_open(source), self._backend, parameters)
+        if not capture.isOpened():
+            capture.release()
+            raise _cannot_open(source)
+        if source.kind is Kind.V4L2:
+            _configure(cv2, capture, source)
+        return capture
+
+    def _turn_over(self) -> None:
+        """Come back to a file's beginning, or say that it has ended."""
+        expected = self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)
+        if not self._offset_s and self._grabbed < expected * _TRUNCATED:
+            log.warning(
+                "%s: ended after %d of about %d frames: it is damaged or cut off",
+                self._source,
+                self._grabbed,
+                expected,
+            )
+        if not self._source.loop:
+            raise EndOfSource
+        self._capture.release()
+        self._capture = self._open()
+        self._offset_s = self._time_s + self._interval_s
+        if not self._capture.grab():
+            raise CaptureError(f"{self._source}: no picture at its beginning any more")
+
+
+def what_to_open(source: Source) -> str:
+    """Return what OpenCV is to open: a path, a URL, or a pipeline that ends in an appsink."""
+    if source.kind is Kind.CSI:
+        rate = Fraction(source.fps or 30).limit_denominator(1001)
+        return (
+            f"nvarguscamerasrc sensor-id={source.target} ! video/x-raw(memory:NVMM),"
+            f"width={source.width or 1920},height={source.height or 1080},"
+            f"framerate={rate.numerator}/{rate.denominator} ! "
+            f"nvvidconv ! video/x-raw,format=BGRx ! {_SINK}"
+        )
+    if source.kind is Kind.GST and "appsink" not in source.target:
+        return f"{source.target} ! {_SINK}"
+    return source.target
+
+
+def _configure(cv2: Any, capture: Any, source: Source) -> None:  # noqa: ANN401
+    """Ask a V4L2 device for a size and a rate, and say what it gives instead."""
+    if source.width or source.height:
+        # Without compression USB 2 carries 1080p at 5 frames per second.
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+    for what, wanted in (("WIDTH", source.width), ("HEIGHT", source.height)):
+        if wanted:
+            capture.set(getattr(cv2, f"CAP_PROP_FRAME_{what}"), wanted)
+            found = int(capture.get(getattr(cv2, f"CAP_PROP_FRAME_{what}")))
+            if found != wanted:
+                log.warning(
+                    "%s: %s is %d, not the %d asked for; `v4l2-ctl --list-formats-ext` lists "
+                    "what the device has",
+                    *(source, what.lower(), found, wanted),
+                )
+    if source.fps:
+        capture.set(cv2.CAP_PROP_FPS, source.fps)
+
+
+def _cannot_open(source: Source) -> CaptureError:
+    if source.kind is Kind.RTSP:
+        return CaptureError(*rtsp.why_not(source))
+    if source.kind is Kind.V4L2:
+        state = _state_of(Path(source.target))
+        return CaptureError(
+            f"{source}: {state}",
+            "check the cable, `v4l2-ctl --list-devices`, and that this user is in the group video",
+        )
+    if source.kind is Kind.FILE:
+        return CaptureError(f"{source}: {_state_of(Path(source.target))}", "check the file")
+    tool = "nvargus-daemon runs (systemctl status nvargus-daemon)"
+    if source.kind is Kind.GST:
+        tool = "the pipeline runs in gst-launch-1.0"
+    return CaptureError(f"{source}: the GStreamer pipeline does not start", f"check that {tool}")
+
+
+def _state_of(path: Path) -> str:
+    if not path.exists():
+        return "does not exist"
+    if path.is_dir():
+        return "is a directory"
+    if not os.access(path, os.R_OK):
+        return "permission denied"
+    return "cannot be opened (busy, or not what it should be)"
+
+
+def _sane_fps(fps: float) -> float:
+    """Return a frame rate to count with where the container states none."""
+    return fps if 0 < fps <= 1000 else 25.0  # noqa: PLR2004 - False for a NaN too
