@@ -141,10 +141,10 @@ def _video_frames(path: Path, count: int) -> Iterator[Image]:
 
     video = cv2.VideoCapture(str(path))
     try:
-        step = max(1, int(video.get(cv2.CAP_PROP_FRAME_COUNT)) // count)
+        spacing = max(1.0, video.get(cv2.CAP_PROP_FRAME_COUNT) / count)
         number = given = 0
         while given < count and video.grab():
-            if number % step == 0:
+            if number >= given * spacing:
                 read, image = video.retrieve()
                 if read:
                     given += 1

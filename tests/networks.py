@@ -1,0 +1,114 @@
+"""Small detectors with random weights, in the shape that each family's exporter gives them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from engines.graph import GraphBuilder
+
+STRIDES = (8, 16, 32)
+WIDTH = 8
+
+
+def ultralytics(*, labels=3, size=(64, 64), batch=1, opset=17, names=None, task="detect", seed=0):
+    """One output (batch, 4 + labels, N), boxes decoded to cxcywh, scores through a sigmoid."""
+    model, graph, features = _stem(size, batch, opset, seed, scale=1.0)
+    rng = np.random.default_rng(seed)
+    boxes, scores, anchors, steps = [], [], [], []
+    for stride, feature in zip(STRIDES, features, strict=True):
+        rows, columns = size[1] // stride, size[0] // stride
+        cells = rows * columns
+        far = graph.op("Softplus", _conv(graph, feature, rng, channels=(WIDTH, 4), bias=1.0))
+        boxes.append(graph.reshape(far, (batch, 4, cells)))
+        logits = _conv(graph, feature, rng, channels=(WIDTH, labels), bias=-0.5)
+        scores.append(graph.reshape(logits, (batch, labels, cells)))
+        y, x = np.mgrid[:rows, :columns]
+        anchors.append(np.stack([x.ravel(), y.ravel()]) + 0.5)
+        steps.append(np.full((1, cells), stride))
+    anchor, stride = graph.constant(np.hstack(anchors)), graph.constant(np.hstack(steps))
+    sides = graph.op("Concat", *boxes, axis=2)
+    low = graph.op("Sub", anchor, graph.slice(sides, 1, 0, 2))
+    high = graph.op("Add", anchor, graph.slice(sides, 1, 2, 4))
+    centre = graph.op("Div", graph.op("Add", low, high), graph.constant(2.0))
+    box = graph.op("Concat", centre, graph.op("Sub", high, low), axis=1)
+    joined = graph.op(
+        "Concat",
+        graph.op("Mul", box, stride),
+        graph.op("Sigmoid", graph.op("Concat", *scores, axis=2)),
+        axis=1,
+    )
+    _publish(model, graph, {joined: ("output0", [batch, 4 + labels, anchor_count(size)])})
+    meta = {"task": task} | ({} if names is None else {"names": repr(names)})
+    helper.set_model_props(model, meta)
+    return model
+
+
+def yolox(*, labels=3, size=(64, 64), batch=1, opset=17, seed=0, decoded=False):
+    """One output (batch, N, 5 + labels), boxes raw unless `decoded`."""
+    model, graph, features = _stem(size, batch, opset, seed, scale=1 / 255)
+    rng = np.random.default_rng(seed)
+    levels = []
+    for stride, feature in zip(STRIDES, features, strict=True):
+        cells = (size[0] // stride) * (size[1] // stride)
+        box = _conv(graph, feature, rng, channels=(WIDTH, 4), bias=0.5)
+        objectness = graph.op("Sigmoid", _conv(graph, feature, rng, channels=(WIDTH, 1)))
+        scores = graph.op("Sigmoid", _conv(graph, feature, rng, channels=(WIDTH, labels)))
+        level = graph.op("Concat", box, objectness, scores, axis=1)
+        levels.append(graph.reshape(level, (batch, 5 + labels, cells)))
+    output = graph.op("Transpose", graph.op("Concat", *levels, axis=2), perm=[0, 2, 1])
+    if decoded:
+        output = graph.op("Mul", output, graph.constant(2.0))
+    _publish(model, graph, {output: ("output", [batch, anchor_count(size), 5 + labels])})
+    return model
+
+
+def anchor_count(size):
+    """Return the cells of all strides."""
+    return sum((size[0] // s) * (size[1] // s) for s in STRIDES)
+
+
+def _stem(size, batch, opset, seed, scale):
+    """An image input and one feature map per stride."""
+    shape = [batch, 3, size[1], size[0]]
+    image = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
+    model = helper.make_model(
+        helper.make_graph([], "net", [image], []), opset_imports=[helper.make_opsetid("", opset)]
+    )
+    model.ir_version = 8
+    graph = GraphBuilder(model, "net/")
+    rng = np.random.default_rng(seed + 1)
+    tensor = graph.op("Mul", "images", graph.constant(4 * scale))
+    tensor = graph.op(
+        "Relu", _conv(graph, tensor, rng, channels=(3, WIDTH), stride=8, bias=-1.0, gain=2)
+    )
+    features = [tensor]
+    for _ in STRIDES[1:]:
+        tensor = graph.op(
+            "Relu", _conv(graph, tensor, rng, channels=(WIDTH, WIDTH), stride=2, gain=2)
+        )
+        features.append(tensor)
+    return model, graph, features
+
+
+def _conv(graph, tensor, rng, *, channels, stride=1, bias=0.0, gain=0.3):
+    """A convolution without overlap: its kernel is as large as its stride."""
+    inputs, outputs = channels
+    fan_in = inputs * stride * stride
+    weights = rng.normal(0, gain / np.sqrt(fan_in), (outputs, inputs, stride, stride))
+    return graph.op(
+        "Conv",
+        tensor,
+        graph.constant(weights),
+        graph.constant(np.full(outputs, bias)),
+        kernel_shape=[stride, stride],
+        strides=[stride, stride],
+    )
+
+
+def _publish(model, graph, outputs):
+    for tensor, (name, shape) in outputs.items():
+        graph.publish(tensor, name)
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    onnx.checker.check_model(model)

@@ -1,0 +1,144 @@
+"""Which family a network is of: read from the graph, and never guessed."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from engines.errors import ModelError
+from engines.families import registry
+from engines.families.grid import corners_and_strides, strides_of
+from engines.graph import GraphBuilder
+from engines.model import load_source, prepare
+from tests import networks
+
+
+def network(folder, model):
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    return prepare(load_source(path), None)
+
+
+def family_of(folder, model, name=None):
+    return registry.recognise(network(folder, model), name)[0].name
+
+
+def replace_output(model, change):
+    """Let `change(graph, output)` make another output of the only one."""
+    graph = GraphBuilder(model, "after/")
+    output = model.graph.output[0].name
+    made = change(graph, output)
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(made, TensorProto.FLOAT, None))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        (networks.ultralytics(), "ultralytics"),
+        (networks.ultralytics(labels=1), "ultralytics"),
+        (networks.yolox(), "yolox"),
+        (networks.yolox(labels=1), "yolox"),
+    ],
+)
+def test_a_known_head_is_recognised(tmp_path, model, family):
+    assert family_of(tmp_path, model) == family
+
+
+def test_it_says_what_it_was_recognised_by(tmp_path):
+    _, recognised = registry.recognise(network(tmp_path, networks.ultralytics(labels=3)))
+
+    assert recognised.label_count == 3
+    assert "(1, 4 + 3, 84)" in recognised.evidence[0]
+    assert "strides 8, 16, 32" in recognised.evidence[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (networks.yolox(decoded=True), "already decoded in the graph (Mul)"),
+        (networks.ultralytics(task="pose"), "task 'pose', expected 'detect'"),
+        (
+            replace_output(
+                networks.ultralytics(), lambda g, o: g.op("Transpose", o, perm=[0, 2, 1])
+            ),
+            "N is not the cells of the (64, 64) grid",
+        ),
+        (
+            # As YOLOv5 has it: three anchors per cell.
+            replace_output(networks.yolox(), lambda g, o: g.op("Concat", o, o, o, axis=1)),
+            "N is not the cells of the (64, 64) grid",
+        ),
+        (
+            replace_output(networks.yolox(), lambda g, o: g.op("ReduceMean", o, axes=[1, 2])),
+            "outputs {'after/ReduceMean_0': ('batch', 1, 1)}",
+        ),
+    ],
+)
+def test_another_head_is_refused_with_its_outputs_the_reason_and_the_known_families(
+    tmp_path, model, says
+):
+    with pytest.raises(ModelError) as error:
+        family_of(tmp_path, model)
+
+    message = str(error.value)
+    assert says in message
+    assert "known families: ultralytics (" in message
+    assert "yolox (" in message
+    assert "\n" not in message
+
+
+def test_two_outputs_are_no_known_family(tmp_path):
+    model = networks.ultralytics()
+    model.graph.output.append(helper.make_tensor_value_info("protos", TensorProto.FLOAT, None))
+    GraphBuilder(model, "more/").publish(GraphBuilder(model, "seg/").op("Relu", "images"), "protos")
+
+    with pytest.raises(ModelError, match="2 outputs, expected one"):
+        family_of(tmp_path, model)
+
+
+def test_a_head_that_only_looks_alike_stops_and_names_the_choice(tmp_path):
+    model = replace_output(networks.ultralytics(), lambda g, o: g.op("Mul", o, o))
+
+    with pytest.raises(ModelError, match=r"not certain .*say which it is: --family ultralytics"):
+        family_of(tmp_path, model)
+
+
+def test_the_choice_is_then_taken(tmp_path):
+    model = replace_output(networks.ultralytics(), lambda g, o: g.op("Mul", o, o))
+
+    assert family_of(tmp_path, model, "ultralytics") == "ultralytics"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("yolox", "not yolox: output"), ("yolo", "no family is called 'yolo'")]
+)
+def test_a_family_that_cannot_be_is_refused_though_asked_for(tmp_path, name, says):
+    with pytest.raises(ModelError, match=says):
+        family_of(tmp_path, networks.ultralytics(), name)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "strides"),
+    [
+        ((640, 640), 8400, (8, 16, 32)),
+        ((320, 320), 2100, (8, 16, 32)),
+        ((640, 384), 5040, (8, 16, 32)),
+        ((1280, 1280), 34000, (8, 16, 32, 64)),
+        ((640, 640), 34000, (4, 8, 16, 32)),
+        ((640, 640), 25200, None),
+        ((640, 640), 300, None),
+    ],
+)
+def test_strides_are_read_from_the_number_of_candidates(size, count, strides):
+    assert strides_of(size, count) == strides
+
+
+def test_cells_are_counted_row_by_row_smallest_stride_first():
+    corners, strides = corners_and_strides((64, 32), (8, 32))
+
+    assert corners[:, :9].T.tolist() == [[x, 0.0] for x in range(8)] + [[0.0, 1.0]]
+    assert corners[:, -2:].T.tolist() == [[0, 0], [1, 0]]
+    assert strides.tolist() == [[8.0] * 32 + [32.0] * 2]

@@ -1,0 +1,208 @@
+"""A model file is read, made plain, and refused in one line where it cannot be built from."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.errors import ModelError
+from engines.graph import GraphBuilder, opset_of
+from engines.model import load_source, prepare
+from tests import networks
+
+
+def saved(folder, model):
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def prepared(folder, model, size=None):
+    return prepare(load_source(saved(folder, model)), size)
+
+
+def with_node(op_type, domain="", **changes):
+    model = networks.yolox()
+    model.graph.node.append(helper.make_node(op_type, ["images"], ["x"], domain=domain))
+    return model
+
+
+def in_half(model):
+    weights = model.graph.initializer[0]
+    weights.CopyFrom(
+        numpy_helper.from_array(numpy_helper.to_array(weights).astype(np.float16), weights.name)
+    )
+    return model
+
+
+def fed_with(shape):
+    model = networks.yolox()
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", TensorProto.FLOAT, shape))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "expected an ONNX graph, found no nodes"),
+        (b"PK\x03\x04 a zip, as a .pt file is", "expected an ONNX file, found 28 bytes"),
+        (networks.yolox().SerializeToString()[:-400], "or only a part of one"),
+        (helper.make_model(helper.make_graph([], "g", [], [])).SerializeToString(), "no nodes"),
+    ],
+)
+def test_a_file_that_is_no_model_is_refused(tmp_path, content, says):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+
+    with pytest.raises(ModelError, match=says):
+        load_source(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"none\.onnx: No such file .*; give the path"):
+        load_source(tmp_path / "none.onnx")
+
+
+def test_weights_in_another_file_are_read(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save_model(networks.yolox(), path, save_as_external_data=True, location="w.data",
+                    size_threshold=0)  # fmt: skip
+
+    assert prepare(load_source(path), None).outputs == {"output": ("batch", 84, 8)}
+
+
+def test_weights_that_were_left_behind_are_named(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save_model(networks.yolox(), path, save_as_external_data=True, location="w.data",
+                    size_threshold=0)  # fmt: skip
+    (tmp_path / "w.data").unlink()
+
+    with pytest.raises(ModelError, match=r"weights are in another file .*w\.data"):
+        load_source(path)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (with_node("DynamicQuantizeLinear"), "already quantised (DynamicQuantizeLinear)"),
+        (with_node("ConvInteger"), "already quantised (ConvInteger)"),
+        (with_node("EfficientNMS_TRT", "TRT"), "operators of TRT"),
+        (in_half(networks.yolox()), "weights are float16"),
+    ],
+)
+def test_a_model_that_cannot_be_calibrated_is_refused_with_the_remedy(tmp_path, model, says):
+    with pytest.raises(ModelError) as error:
+        load_source(saved(tmp_path, model))
+
+    assert says in str(error.value)
+    assert "export the trained float32 model again" in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [[1, 64, 64, 3], [1, 1, 64, 64], [1, 12288]])
+def test_an_input_that_is_no_image_is_refused(tmp_path, shape):
+    with pytest.raises(ModelError, match="expected an image input"):
+        prepared(tmp_path, fed_with(shape))
+
+
+def test_an_open_size_must_be_given(tmp_path):
+    with pytest.raises(ModelError, match=r"size is open \(w x h\); give --size"):
+        prepared(tmp_path, fed_with([1, 3, "h", "w"]))
+
+
+def test_an_open_size_is_filled_in(tmp_path):
+    assert prepared(tmp_path, fed_with(["n", 3, "h", "w"]), (64, 64)).size_wh == (64, 64)
+
+
+def test_an_open_size_is_taken_from_the_metadata(tmp_path):
+    model = networks.ultralytics()
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_param = "width"
+    helper.set_model_props(model, {"imgsz": "[64, 64]"})
+
+    assert prepared(tmp_path, model).size_wh == (64, 64)
+
+
+def test_a_fixed_size_is_not_changed_in_silence(tmp_path):
+    with pytest.raises(ModelError, match="the export is fixed to 64x64"):
+        prepared(tmp_path, networks.yolox(), (96, 96))
+
+
+@pytest.mark.parametrize("opset", [11, 12, 13, 16, 17])
+def test_every_opset_is_lifted_to_17(tmp_path, opset):
+    # These operators' older forms are the newer ones', but for the axes of Squeeze and its like.
+    assert opset_of(prepared(tmp_path, networks.yolox(opset=opset)).model) == 17
+
+
+@pytest.mark.parametrize("batch", [1, 4, "n"])
+def test_a_batch_baked_into_shapes_becomes_free(tmp_path, batch):
+    model = networks.yolox(batch=1 if batch == "n" else batch)
+    if batch == "n":
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
+
+    network = prepared(tmp_path, model)
+
+    assert network.batched
+    session = onnxruntime.InferenceSession(network.model.SerializeToString())
+    for count in (1, 3):
+        found = session.run(None, {"images": np.zeros((count, 3, 64, 64), np.float32)})[0]
+        assert found.shape == (count, 84, 8)
+
+
+def test_a_batch_that_cannot_be_freed_stays_one(tmp_path):
+    model = networks.ultralytics()
+    graph = GraphBuilder(model, "more/")
+    mixed = graph.op("ReduceMean", "output0", axes=[0], keepdims=1)  # over the frames of a batch
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(mixed, TensorProto.FLOAT, [1, 7, 84]))
+
+    network = prepared(tmp_path, model)
+
+    assert not network.batched
+    assert network.inputs == {"images": (1, 3, 64, 64)}
+
+
+def test_a_bias_added_behind_a_convolution_is_folded_into_it(tmp_path):
+    model = networks.yolox()
+    for node in list(model.graph.node):
+        if node.op_type == "Conv":
+            _unfold(model, node)
+
+    kinds = {node.op_type for node in prepared(tmp_path, model).model.graph.node}
+
+    assert "Add" not in kinds
+
+
+def _unfold(model, conv):
+    """Write Conv + bias as Conv and Add of a reshaped constant."""
+    graph = GraphBuilder(model, f"{conv.name}/")
+    position = list(model.graph.node).index(conv)
+    bias, output = conv.input[2], conv.output[0]
+    del conv.input[2]
+    conv.output[0] = f"{output}/bare"
+    shape = graph.constant([1, -1, 1, 1], np.int64)
+    reshape = helper.make_node("Reshape", [bias, shape], [f"{output}/bias"])
+    add = helper.make_node("Add", [f"{output}/bare", f"{output}/bias"], [output])
+    model.graph.node.insert(position + 1, add)
+    model.graph.node.insert(position, reshape)
+
+
+def test_weights_listed_as_inputs_are_no_inputs(tmp_path):
+    model = networks.yolox()
+    for weights in model.graph.initializer:
+        model.graph.input.append(
+            helper.make_tensor_value_info(weights.name, weights.data_type, weights.dims)
+        )
+
+    assert list(prepared(tmp_path, model).inputs) == ["images"]
+
+
+def test_metadata_is_read_as_literals_and_never_run(tmp_path):
+    model = networks.ultralytics(names={0: "a"})
+    helper.set_model_props(model, {"names": "__import__('os').getcwd()", "imgsz": "[64, 64]"})
+    source = load_source(saved(tmp_path, model))
+
+    assert source.literal("names") is None
+    assert source.literal("imgsz") == [64, 64]

@@ -1,0 +1,143 @@
+"""Greedy NMS as plain ops equals greedy NMS."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from edge.detector.agreement import iou_matrix
+from engines import nms
+from engines.graph import GraphBuilder
+
+IOU = 0.45
+
+
+@cache
+def session(slots):
+    shapes = {"b": [1, slots, 4], "s": [1, slots], "l": [1, slots]}
+    kinds = {"b": TensorProto.FLOAT, "s": TensorProto.FLOAT, "l": TensorProto.INT32}
+    inputs = [helper.make_tensor_value_info(name, kinds[name], shapes[name]) for name in shapes]
+    model = helper.make_model(
+        helper.make_graph([], "nms", inputs, []),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    graph = GraphBuilder(model)
+    graph.publish(nms.suppress(graph, "b", "s", "l", slots, IOU), "kept")
+    model.graph.output.append(helper.make_tensor_value_info("kept", TensorProto.FLOAT, [1, slots]))
+    onnx.checker.check_model(model)
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+
+def in_graph(boxes, scores, labels):
+    feed = {
+        "b": boxes[None].astype(np.float32),
+        "s": scores[None].astype(np.float32),
+        "l": labels[None].astype(np.int32),
+    }
+    return session(len(scores)).run(["kept"], feed)[0][0]
+
+
+def greedy(boxes, scores, labels):
+    """The textbook's: take the best, drop what overlaps it, go on."""
+    iou = iou_matrix(boxes, boxes).astype(np.float64)
+    kept = np.zeros_like(scores)
+    dropped = np.zeros(len(scores), bool)
+    for i in range(len(scores)):
+        if dropped[i]:
+            continue
+        kept[i] = scores[i]
+        dropped |= (iou[i] > IOU) & (labels == labels[i])
+    return kept
+
+
+def staircase(length):
+    """Boxes that overlap their next neighbour (IoU 0.54) and no other (IoU 0.25 at most)."""
+    left = np.arange(length) * 3.0
+    return np.stack([left, 0 * left, left + 10, 0 * left + 10], axis=1).astype(np.float32)
+
+
+@st.composite
+def layouts(draw):
+    """Shelves of equal boxes, heaps of random ones, exact copies, few or many labels."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    slots = draw(st.sampled_from([1, 2, 40, 120]))
+    kind = draw(st.sampled_from(["heap", "shelf", "copies", "flat"]))
+    if kind == "shelf":
+        corner = np.stack([np.arange(slots) % 12 * 7.0, np.arange(slots) // 12 * 9.0], axis=1)
+        corner += rng.normal(0, 1.5, corner.shape)
+        size = np.full((slots, 2), 11.0)
+    else:
+        corner = rng.uniform(0, draw(st.sampled_from([20, 60, 300])), (slots, 2))
+        size = rng.uniform(0 if kind == "flat" else 4, 25, (slots, 2))
+    if kind == "copies":
+        corner, size = corner[rng.integers(0, slots, slots)], np.full((slots, 2), 12.0)
+    if kind == "flat":
+        size[::3] = 0
+    boxes = np.hstack([corner, corner + size]).astype(np.float32)
+    ties = draw(st.booleans())
+    scores = np.full(slots, 0.5) if ties else np.sort(rng.uniform(0.01, 1, slots))[::-1]
+    labels = rng.integers(0, draw(st.sampled_from([1, 2, 80])), slots)
+    return boxes, scores.astype(np.float32).copy(), labels
+
+
+@settings(max_examples=200, deadline=None)
+@given(layouts())
+def test_it_keeps_what_greedy_nms_keeps(layout):
+    boxes, scores, labels = layout
+
+    np.testing.assert_array_equal(in_graph(boxes, scores, labels), greedy(boxes, scores, labels))
+
+
+def test_a_full_house_of_300_dense_boxes_equals_greedy_nms():
+    rng = np.random.default_rng(7)
+    corner = rng.uniform(0, 90, (300, 2))
+    boxes = np.hstack([corner, corner + rng.uniform(15, 30, (300, 2))]).astype(np.float32)
+    scores = np.sort(rng.uniform(0, 1, 300))[::-1].astype(np.float32).copy()
+    labels = rng.integers(0, 2, 300)
+
+    np.testing.assert_array_equal(in_graph(boxes, scores, labels), greedy(boxes, scores, labels))
+
+
+@pytest.mark.parametrize("length", [2, nms.STEPS, nms.STEPS + 1])
+def test_a_staircase_of_up_to_one_box_more_than_steps_equals_greedy_nms(length):
+    boxes, scores = staircase(length), np.linspace(0.9, 0.5, length).astype(np.float32)
+    labels = np.zeros(length, int)
+
+    np.testing.assert_array_equal(in_graph(boxes, scores, labels), greedy(boxes, scores, labels))
+
+
+def test_a_longer_staircase_differs_from_the_first_unsettled_box_on_and_nowhere_before():
+    length = nms.STEPS + 9
+    boxes, scores = staircase(length), np.linspace(0.9, 0.5, length).astype(np.float32)
+    labels = np.zeros(length, int)
+
+    kept = in_graph(boxes, scores, labels) > 0
+    expected = greedy(boxes, scores, labels) > 0
+
+    # STEPS is even: an unsettled box is kept, which is what every other one of them deserves.
+    assert np.flatnonzero(kept != expected).tolist() == list(range(nms.STEPS + 1, length, 2))
+    assert kept[nms.STEPS :].all()
+
+
+def test_a_box_without_area_suppresses_nothing_and_stays():
+    boxes = np.array([[0, 0, 10, 10], [5, 5, 5, 5], [5, 5, 5, 5]], np.float32)
+    scores = np.array([0.9, 0.8, 0.7], np.float32)
+
+    np.testing.assert_array_equal(in_graph(boxes, scores, np.zeros(3, int)), scores)
+
+
+def test_boxes_of_other_labels_do_not_compete():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10]], np.float32)
+    scores = np.array([0.9, 0.8], np.float32)
+
+    np.testing.assert_array_equal(in_graph(boxes, scores, np.array([0, 1])), scores)
