@@ -50,6 +50,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "rtsp": (_rtsp_server, "apt install gir1.2-gst-rtsp-server-1.0 python3-gst-1.0"),
     "ffmpeg": (_program("ffmpeg"), "apt install ffmpeg"),
     "openssl": (_program("openssl"), "apt install openssl"),
+    "setpriv": (_program("setpriv"), "apt install util-linux"),
     "tmux": (_program("tmux"), "apt install tmux"),
     "systemd-analyze": (_program("systemd-analyze"), "apt install systemd"),
     "cv2": (_package("cv2"), "pip install 'aisle-edge[cpu]'"),

@@ -24,7 +24,7 @@ _ON_A_PC = {
     "opencv": "pip install 'aisle-edge[cpu]'",
     "gstreamer": "apt install python3-opencv, in an environment made with --system-site-packages",
     "onnxruntime": "pip install 'aisle-edge[cpu]'",
-    "tensorrt": "pip install tensorrt",
+    "tensorrt": "apt install python3-libnvinfer, from NVIDIA's repository",
     "pycuda": "pip install pycuda (needs the CUDA toolkit)",
     "driver": "install NVIDIA's driver",
 }

@@ -49,13 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the findings; return 0 if the main job can run here, else 3."""
     config = load_config(arguments.config) if arguments.config else None
     findings = with_verdict_on_runtimes(examine(config))
+    failing = [finding.name for finding in findings if finding.verdict is Verdict.FAILS]
     if arguments.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        Console(highlight=False).print(_table(findings))
-    failing = [finding.name for finding in findings if finding.verdict is Verdict.FAILS]
-    if not arguments.json:
-        print(f"cannot run here yet: see {', '.join(failing)}" if failing else "ready to run")
+        verdict = f"cannot run here yet: see {', '.join(failing)}" if failing else "ready to run"
+        Console(highlight=False).print(_table(findings), verdict)
     return StartError.exit_code if failing else 0
 
 
