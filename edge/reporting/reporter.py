@@ -81,6 +81,7 @@ class Reporter:
         self._opened = threading.Event()
         self._sent_up_to = 0
         self._status_at = self._gap_at = 0.0
+        self._told_first_seq: int | None = None
         self._acknowledged = 0
         self._progress_at = time.monotonic()
         self._failure: BaseException | None = None
@@ -205,11 +206,12 @@ class Reporter:
 
     def _tell_status(self, outbox: Outbox) -> None:
         now = time.monotonic()
-        if self._status_at and now - self._status_at < _STATUS_S:
+        same = self._told_first_seq == outbox.first_seq
+        if same and self._status_at and now - self._status_at < _STATUS_S:
             return
         payload = self._composer.status(self._service, first_seq=outbox.first_seq, shed=outbox.shed)
         if self._publisher.send_status(payload):
-            self._status_at = now
+            self._status_at, self._told_first_seq = now, outbox.first_seq
 
     def _tell_gap(self, outbox: Outbox) -> None:
         if time.monotonic() - self._gap_at >= _GAP_S:
