@@ -98,9 +98,16 @@ class Camera:
         self._started_s = time.monotonic()
         self._thread.start()
 
-    def stop(self, timeout: float) -> None:
-        """End, and wait for it at most `timeout` seconds; may be called twice."""
+    def ask_to_stop(self) -> None:
+        """Have its threads end as soon as they can; returns at once."""
         self._stopping.set()
+
+    def stop(self, timeout: float) -> bool:
+        """End, and wait at most `timeout` seconds; may be called twice.
+
+        Returns whether its threads have ended.
+        """
+        self.ask_to_stop()
         deadline_s = time.monotonic() + timeout
         if self._session is not None:
             self._session.tell_to_stop()
@@ -112,6 +119,7 @@ class Camera:
             if session.is_alive():
                 doing = session.doing[0].value
                 log.warning("camera %s: still %s when told to end, left", self.name, doing)
+        return not (self._thread.is_alive() or (session is not None and session.is_alive()))
 
     def status(self) -> CameraStatus:
         """Return a snapshot; from any thread, at any time, without waiting."""

@@ -64,27 +64,24 @@ class DetectionThread(threading.Thread):
         self.error: Exception | None = None
         """Why the thread ended, if not because it was asked to."""
 
-    def wait_until_ready(self, timeout_s: float) -> None:
-        """Return once the runtime has passed the bundle's golden; raise why it did not."""
-        if not self._ready.wait(timeout_s):
-            raise RuntimeFailure(
-                f"the runtime was not ready after {timeout_s:.0f} s",
-                "run `edge verify` on the bundle to see where it stops",
-            )
-        if self.error is not None:
-            raise self.error
+    @property
+    def ready(self) -> bool:
+        """Whether the runtime has passed the bundle's golden, and serves."""
+        return self._ready.is_set()
 
     def health(self) -> DetectionHealth:
         """Return a snapshot, from any thread."""
         return self._health
 
-    def stop(self, timeout_s: float) -> None:
-        """Ask the thread to end and wait for it, at most `timeout_s`."""
+    def stop(self, timeout_s: float) -> bool:
+        """Ask the thread to end and wait, at most `timeout_s`; return whether it has ended."""
         self._stopping.set()
         self._mailbox.close()
-        self.join(timeout_s)
+        if self.is_alive():
+            self.join(timeout_s)
         if self.is_alive():
             log.warning("the detector did not end within %.1f s: it is left behind", timeout_s)
+        return not self.is_alive()
 
     def run(self) -> None:
         """Load, hold to golden, then detect until told to stop."""
@@ -109,8 +106,6 @@ class DetectionThread(threading.Thread):
                 f"the detector failed: {type(error).__name__}: {error}",
                 "the log above has the trace; run `edge verify` on the bundle",
             )
-        finally:
-            self._ready.set()
 
     def _round(self) -> None:
         batch = [item for _, item in self._mailbox.take(self._engine.runtime.max_batch, IDLE_S)]

@@ -1,0 +1,160 @@
+"""`edge run`: the daemon in the foreground, as systemd and people run it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge import __version__
+from edge.config_file import read_config_file
+from edge.detector.bundle import load_bundle
+from edge.errors import EdgeError
+
+from .daemon import Daemon, compose_for
+from .systemd import notify, watchdog_interval_s
+
+if TYPE_CHECKING:
+    import argparse
+    from types import FrameType
+
+    from edge.config import Config
+    from edge.detector.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A configuration and the bundle it names, known to fit each other."""
+
+    config: Config
+    bundle: Bundle
+
+
+class Signals:
+    """SIGTERM and SIGINT ask to stop, SIGHUP to reload; the handlers only take a note."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self.stop = False
+        self.reload = False
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._take_note)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return at a signal, or after `timeout_s`."""
+        self._woken.wait(timeout_s)
+        self._woken.clear()
+
+    def _take_note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self.reload = True
+        else:
+            self.stop = True
+        self._woken.set()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run until told to stop; `EdgeError`s reach the command line with their exit status."""
+    _log_to_stderr()
+    signals = Signals()
+    plan: _Plan | None = _read(arguments.config)
+    composer, ended = None, True
+    log.info("aisle-edge %s, configuration %s", __version__, arguments.config)
+    try:
+        while plan is not None:
+            composer = compose_for(plan.config, plan.bundle, composer)
+            daemon = Daemon(plan.config, plan.bundle, composer)
+            try:
+                daemon.start()
+                plan = _supervise(daemon, signals, arguments.config)
+            finally:
+                notify("STOPPING=1" if plan is None else "STATUS=reloading")
+                ended = daemon.stop() and ended
+                log.info("stopped: %s", daemon.summary())
+    except EdgeError as error:
+        log.error("%s", error)  # noqa: TRY400 - its one line says all there is to say
+        return _leave(error.exit_code, ended=ended)
+    return _leave(0, ended=ended)
+
+
+def _read(path: Path) -> _Plan:
+    """Read a configuration and its bundle; raises the `EdgeError` that says what does not fit."""
+    file = read_config_file(path)
+    bundle = load_bundle(file.config.bundle)
+    file.refuse_unknown_labels(bundle.labels)
+    return _Plan(file.config, bundle)
+
+
+def _supervise(daemon: Daemon, signals: Signals, path: Path) -> _Plan | None:
+    """Watch over a running daemon; return what to run after it, or None: nothing."""
+    watchdog_s = watchdog_interval_s()
+    fed_at, was_ready = 0.0, False
+    while not signals.stop:
+        daemon.check()
+        if daemon.ready and not was_ready:
+            was_ready = True
+            notify("READY=1", "STATUS=running")
+            log.info("ready")
+        if watchdog_s is not None and time.monotonic() - fed_at >= min(watchdog_s, 1.0):
+            fed_at = time.monotonic()
+            _feed(daemon)
+        if signals.reload:
+            signals.reload = False
+            plan = _reread(path)
+            if plan is not None:
+                return plan
+        signals.wait(LOOK_S)
+    return None
+
+
+def _feed(daemon: Daemon) -> None:
+    stuck = daemon.stuck()
+    if stuck:
+        log.error("threads hang: %s; the watchdog is not fed, systemd will restart us", stuck)
+    else:
+        notify("WATCHDOG=1")
+
+
+def _reread(path: Path) -> _Plan | None:
+    """Return the new configuration, or None, and what is wrong with it in the log."""
+    try:
+        plan = _read(path)
+    except EdgeError as error:
+        log.error("reload: %s; the old configuration stays in service", error)  # noqa: TRY400
+        return None
+    log.info("reload: %s", path)
+    return plan
+
+
+def _log_to_stderr() -> None:
+    under_systemd = "JOURNAL_STREAM" in os.environ
+    when = "" if under_systemd else "%(asctime)s "
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format=f"{when}%(levelname)s %(name)s: %(message)s",
+    )
+
+
+def _leave(status: int, *, ended: bool) -> int:
+    if not ended:
+        # A thread stuck inside a driver would take the interpreter's shutdown with it.
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(status)
+    return status

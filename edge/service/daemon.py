@@ -1,0 +1,118 @@
+"""One configuration, running: cameras, detector and reporter, started and stopped as one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from edge.detector.runtimes import choose_engine
+from edge.errors import RuntimeFailure
+from edge.reporting.compose import Composer, Service
+from edge.reporting.reporter import Reporter
+from edge.reporting.topics import Topics
+
+from .detection import DetectionThread
+from .pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from edge.config import Config
+    from edge.detector.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+LOADING_S = 120.0
+"""A runtime that has not passed its golden by then never will."""
+STUCK_S = 20.0
+"""A thread that has not gone round its loop for so long hangs; the watchdog is starved of it."""
+CAMERAS_STOP_S = 1.0
+DETECTOR_STOP_S = 1.0
+REPORTER_STOP_S = 1.5
+"""Together, with the reporter's second for the good-bye, below the 5 s that SIGTERM allows."""
+
+
+class Daemon:
+    """Built from a configuration and a bundle that are known to fit; started once, stopped once."""
+
+    def __init__(self, config: Config, bundle: Bundle, composer: Composer) -> None:
+        self._composer = composer
+        self._service = Service(
+            bundle=f"{bundle.passport.name} {bundle.passport.version}", runtime="loading"
+        )
+        self._pipeline = Pipeline(config, bundle, composer, self._wake)
+        self._reporter = Reporter(
+            config.outbox, config.mqtt, composer, self._service, self._pipeline.step
+        )
+        self._detection = DetectionThread(
+            bundle,
+            choose_engine(bundle, config.runtime, config.threads),
+            self._pipeline.mailbox,
+            self._pipeline.found,
+            self._pipeline.aisles.floor,
+        )
+        self._started_s = time.monotonic()
+        self.ready = False
+        """Whether the runtime has passed its golden."""
+
+    def start(self) -> None:
+        """Start every thread; the slow ones get ready at the same time."""
+        self._detection.start()
+        self._pipeline.start()
+        self._reporter.start()
+
+    def check(self) -> None:
+        """Raise what has gone wrong for good since the last look."""
+        if self._detection.error is not None:
+            raise self._detection.error
+        failure = self._reporter.health().failure
+        if failure is not None:
+            raise failure
+        if not self.ready and self._detection.ready:
+            self.ready = True
+            self._reporter.announce(
+                self._composer,
+                Service(self._service.bundle, self._detection.health().runtime),
+            )
+        if not self.ready and time.monotonic() - self._started_s > LOADING_S:
+            raise RuntimeFailure(
+                f"the runtime was not ready after {LOADING_S:.0f} s",
+                "run `edge verify` on the bundle to see where it stops",
+            )
+
+    def stuck(self) -> list[str]:
+        """Return the threads that hang: only a restart helps."""
+        rounds = {
+            "detector": self._detection.health().progress_s if self.ready else time.monotonic(),
+            "report": self._reporter.health().last_progress_monotonic,
+        }
+        limit = time.monotonic() - STUCK_S
+        return [name for name, at in rounds.items() if at < limit]
+
+    def stop(self) -> bool:
+        """Stop everything within 5 s; what the broker does not have stays on the disk.
+
+        Returns whether every thread has ended.
+        """
+        cameras = self._pipeline.stop(CAMERAS_STOP_S)
+        detector = self._detection.stop(DETECTOR_STOP_S)
+        reporter = self._reporter.stop(REPORTER_STOP_S)
+        return cameras and detector and reporter
+
+    def summary(self) -> str:
+        """Return one line of what was done, for the log at the end."""
+        health = self._reporter.health()
+        return (
+            f"{self._detection.health().frames} frames detected, "
+            f"{health.acknowledged} messages acknowledged, {health.backlog} kept in the outbox"
+        )
+
+    def _wake(self) -> None:
+        self._reporter.wake()
+
+
+def compose_for(config: Config, bundle: Bundle, before: Composer | None = None) -> Composer:
+    """Return the composer of a configuration; `before` is the process's last one, if any."""
+    topics = Topics(config.mqtt.prefix, config.site, config.device)
+    if before is None:
+        return Composer(topics, bundle.labels)
+    return Composer(topics, bundle.labels, before.boot, before.started)

@@ -1,0 +1,246 @@
+"""`edge bench`: the whole pipeline against the bare inference session, interleaved in one run.
+
+Each round runs the real pipeline for a while (source, letterbox, inference, aisles, messages,
+outbox on disk; no broker), then the bare session on the frames that the pipeline has just used. The
+figure that matters is the ratio: how much of the bare session's frames per second is left.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import tempfile
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge.config import AisleView, CameraConfig, Config, MqttConfig, OutboxConfig
+from edge.detector.bundle import load_bundle
+from edge.detector.detector import detect
+from edge.detector.runtimes import choose_engine
+from edge.errors import StartError
+from edge.reporting.compose import Composer
+from edge.reporting.outbox import Outbox
+from edge.reporting.topics import Topics
+from edge.service.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from typing_extensions import Self
+
+    from edge.detector.bundle import Bundle
+    from edge.detector.detector import Prepared
+    from edge.detector.runtime import Runtime
+    from edge.reporting.compose import Outgoing
+
+LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
+RIGHT = ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0))
+ROUND_S = 0.25
+"""The report thread's own pace, as in the daemon."""
+FRAME_S = 5.0
+"""Longest wait for a source's next frame."""
+STALE = 2
+"""Frames that the source had ready while the bare session ran: not counted."""
+KEPT = 8
+"""The pipeline's last frames, on which the bare session runs."""
+
+
+@dataclass(slots=True)
+class Round:
+    """One turn of the pipeline and one of the bare session."""
+
+    pipeline_fps: float
+    bare_fps: float
+    latencies_ms: list[float] = field(default_factory=list)
+    """Of the pipeline's frames: from the grab to the messages in the outbox."""
+    bare_ms: list[float] = field(default_factory=list)
+    stages_ms: dict[str, list[float]] = field(default_factory=dict)
+
+
+class _Report(threading.Thread):
+    """The report thread, without a broker: aisles, messages, and the outbox on disk."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(name="report", daemon=True)
+        self._path = path
+        self._woken = threading.Event()
+        self._stopping = False
+        self.step: Callable[[], list[Outgoing]] = list
+        self.stages_ms: dict[str, list[float]] = {"aisles and messages": [], "outbox": []}
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.wake()
+        self.join(2.0)
+
+    def run(self) -> None:
+        outbox = Outbox(self._path, OutboxConfig().max_mb)
+        while not self._stopping:
+            self._woken.wait(ROUND_S)
+            self._woken.clear()
+            started = time.perf_counter()
+            messages = self.step()
+            composed = time.perf_counter()
+            if messages:
+                outbox.append(messages)
+                self.stages_ms["outbox"].append((time.perf_counter() - composed) * 1e3)
+            self.stages_ms["aisles and messages"].append((composed - started) * 1e3)
+        outbox.close()
+
+
+class Bench:
+    """Owns the pipeline, the runtime and the reporting; runs rounds on the calling thread."""
+
+    def __init__(self, bundle: Bundle, source: str, runtime: Runtime, scratch: Path) -> None:
+        camera = CameraConfig(
+            name="bench",
+            source=source,
+            fps=240,
+            aisles=(AisleView(id="left", zone=LEFT), AisleView(id="right", zone=RIGHT)),
+        )
+        config = Config(
+            bundle=bundle.path, cameras=(camera,), mqtt=MqttConfig(host="none"), device="bench"
+        )
+        composer = Composer(Topics("bench", "bench", "bench"), bundle.labels)
+        self._report = _Report(scratch / "outbox.db")
+        self._pipeline = Pipeline(config, bundle, composer, self._report.wake)
+        self._report.step = self._pipeline.step
+        self._runtime = runtime
+        self._recent: deque[Prepared] = deque(maxlen=KEPT)
+        self._stages: dict[str, list[float]] = {}
+
+    def __enter__(self) -> Self:
+        self._report.start()
+        self._pipeline.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipeline.stop(2.0)
+        self._report.stop()
+
+    def round(self, seconds: float) -> Round:
+        """Run the pipeline for that long, then the bare session for as many frames."""
+        for _ in range(STALE):
+            self._turn()
+        self._stages = {}
+        latencies: list[float] = []
+        started = time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            latencies += self._turn()
+        pipeline_s = time.perf_counter() - started
+        bare = self._bare(len(latencies))
+        return Round(
+            pipeline_fps=len(latencies) / pipeline_s,
+            bare_fps=len(bare) / sum(bare) * 1e3,
+            latencies_ms=latencies,
+            bare_ms=bare,
+            stages_ms=self._stages,
+        )
+
+    def report_stages_ms(self) -> dict[str, float]:
+        """Return the median time of what the report thread does, in milliseconds."""
+        return {name: median(times) for name, times in self._report.stages_ms.items() if times}
+
+    def _turn(self) -> list[float]:
+        """Take what the cameras have, detect, hand on; return each frame's latency in ms."""
+        started = time.perf_counter()
+        taken = self._pipeline.mailbox.take(self._runtime.max_batch, FRAME_S)
+        if not taken:
+            raise StartError(
+                f"no frame within {FRAME_S:.0f} s: "
+                f"{self._pipeline.cameras[0].status().detail or 'the source is silent'}",
+                "give a source that goes on, for example file:///video.mp4?loop=1",
+            )
+        arrived = time.perf_counter()
+        batch = [item for _, item in taken]
+        found = detect(self._runtime, batch, self._pipeline.aisles.floor)
+        for item, detections in zip(batch, found, strict=True):
+            self._pipeline.found(item.stamp, detections)
+        self._note("wait for a frame", arrived - started)
+        self._note("inference and decoding", time.perf_counter() - arrived)
+        self._recent.extend(batch)
+        now = time.monotonic()
+        return [(now - item.stamp.monotonic_s) * 1e3 for item in batch]
+
+    def _bare(self, frames: int) -> list[float]:
+        """Return the milliseconds of each of that many bare inferences."""
+        inputs = [item.pixels[np.newaxis] for item in self._recent]
+        times = []
+        for index in range(frames):
+            started = time.perf_counter()
+            self._runtime.infer(inputs[index % len(inputs)])
+            times.append((time.perf_counter() - started) * 1e3)
+        return times
+
+    def _note(self, stage: str, seconds: float) -> None:
+        self._stages.setdefault(stage, []).append(seconds * 1e3)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command takes."""
+    parser.add_argument("bundle", type=Path, help="directory that edge-build-engine wrote")
+    parser.add_argument("--source", required=True, metavar="URI", help="as in the configuration")
+    parser.add_argument("--threads", type=int, help="inference threads (default: this machine's)")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of pipeline, in each round")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the rounds and print the medians."""
+    bundle = load_bundle(arguments.bundle)
+    runtime = choose_engine(bundle, "auto", arguments.threads).runtime
+    with (
+        tempfile.TemporaryDirectory(prefix="aisle-edge-bench-") as scratch,
+        runtime,
+        Bench(bundle, arguments.source, runtime, Path(scratch)) as bench,
+    ):
+        bench.round(arguments.seconds / 2)  # warm-up, not counted
+        rounds = [bench.round(arguments.seconds) for _ in range(arguments.rounds)]
+        report = _report(bundle, runtime.describe(), rounds, bench.report_stages_ms())
+    print(json.dumps(report, indent=1) if arguments.json else _table(report))
+    return 0
+
+
+def _report(
+    bundle: Bundle, runtime: str, rounds: list[Round], reporting: dict[str, float]
+) -> dict[str, object]:
+    latencies = [ms for r in rounds for ms in r.latencies_ms]
+    names = rounds[0].stages_ms
+    return {
+        "bundle": f"{bundle.passport.name} {bundle.passport.version}",
+        "runtime": runtime,
+        "rounds": len(rounds),
+        "frames": len(latencies),
+        "pipeline_fps": median([r.pipeline_fps for r in rounds]),
+        "bare_fps": median([r.bare_fps for r in rounds]),
+        "ratio": median([r.pipeline_fps / r.bare_fps for r in rounds]),
+        "ratio_lowest": round(min(r.pipeline_fps / r.bare_fps for r in rounds), 4),
+        "ratio_highest": round(max(r.pipeline_fps / r.bare_fps for r in rounds), 4),
+        "latency_ms": {f"p{p}": round(float(np.percentile(latencies, p)), 2) for p in (50, 95, 99)},
+        "bare_ms": median([ms for r in rounds for ms in r.bare_ms]),
+        "stages_ms": {
+            name: median([ms for r in rounds for ms in r.stages_ms[name]]) for name in names
+        }
+        | reporting,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def median(values: list[float]) -> float:
+    """Return the median, to four places."""
+    return round(float(np.median(values)), 4)
+
+
+def _table(report: dict[str, object]) -> str:
+    return "\n".join(f"{key:<16} {value}" for key, value in report.items())
