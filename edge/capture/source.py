@@ -87,17 +87,24 @@ def redact(text: str) -> str:
     )
 
 
+def _shown(text: str) -> str:
+    """Return a source as it may be shown: no credentials, one line."""
+    if not text.lower().startswith("gst:"):  # in a pipeline a space ends the URL
+        text = re.sub(r"://.*@", "://***@", text, flags=re.DOTALL)
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "?", redact(text))
+
+
 def parse_source(text: str) -> Source:
     """Understand a source URI; raises `SourceError` saying what is allowed instead."""
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
     if scheme == "synthetic" and colon:
         raise SourceError(
-            f"source {redact(text)}: synthetic:// is not in this version",
+            f"source {_shown(text)}: synthetic:// is not in this version",
             "use a clip, file:///path/clip.mp4?loop=1&realtime=1, or a folder, images:///path",
         )
     if not colon or scheme not in _PARSERS:
-        raise SourceError(f"source {redact(text)}: {_unknown(text)}", _allowed())
+        raise SourceError(f"source {_shown(text)}: {_unknown(text)}", _allowed())
     if not rest.startswith("//"):
         raise _wrong(text, f"expected {scheme}:// and what follows it")
     return _PARSERS[Kind(scheme)](text, f"{scheme}:{rest}")
@@ -110,17 +117,18 @@ def _allowed() -> str:
 def _wrong(text: str, what: str) -> SourceError:
     scheme = text.partition(":")[0].lower()
     form = next(form for form in FORMS if form.startswith(scheme + ":"))
-    return SourceError(f"source {redact(text)}: {what}", f"write {form}")
+    return SourceError(f"source {_shown(text)}: {what}", f"write {form}")
 
 
 def _unknown(text: str) -> str:
+    shown = _shown(text)
     if "://" in text:
-        return f"{redact(text).partition(':')[0]}:// is not a kind of source"
+        return f"{shown.partition(':')[0]}:// is not a kind of source"
     if text.isdecimal():
         return f"a number is not a URI, write v4l2:///dev/video{text} or csi://{text}"
     if text.startswith("/dev/"):
-        return f"a path is not a URI, write v4l2://{text}"
-    path = text if text.startswith("/") else f"/path/to/{text}"
+        return f"a path is not a URI, write v4l2://{shown}"
+    path = shown if shown.startswith("/") else f"/path/to/{shown}"
     if text.lower().endswith(_VIDEO_SUFFIXES):
         return f"a path is not a URI, write file://{path}"
     return f"a path is not a URI, write file://{path} for a video, images://{path} for a folder"
@@ -131,20 +139,20 @@ def _parse_path(text: str, uri: str) -> Source:
     parts = urlsplit(uri, allow_fragments=False)
     kind = Kind(parts.scheme)
     if parts.netloc not in {"", "localhost"}:
-        raise _wrong(text, f"expected an absolute path after {kind.value}://, found {parts.netloc}")
+        raise _wrong(text, f"expected an absolute path after {kind.value}://, found a host")
     path = unquote(parts.path)
     if path.strip("/") == "" or "\0" in path:
         raise _wrong(text, "expected an absolute path, found none")
     options = _options(text, parts, _OPTIONS[kind])
-    return Source(kind, path, redact(text), **options)  # type: ignore[arg-type]
+    return Source(kind, path, _shown(text), **options)  # type: ignore[arg-type]
 
 
 def _parse_csi(text: str, uri: str) -> Source:
     parts = urlsplit(uri, allow_fragments=False)
     if not re.fullmatch(r"\d{1,2}", parts.netloc, re.ASCII) or parts.path not in {"", "/"}:
-        raise _wrong(text, f"expected the sensor's number, found {parts.netloc + parts.path!r}")
+        raise _wrong(text, "expected the sensor's number")
     options = _options(text, parts, _OPTIONS[Kind.CSI])
-    return Source(Kind.CSI, parts.netloc, redact(text), **options)  # type: ignore[arg-type]
+    return Source(Kind.CSI, parts.netloc, _shown(text), **options)  # type: ignore[arg-type]
 
 
 def _parse_rtsp(text: str, uri: str) -> Source:
@@ -159,7 +167,7 @@ def _parse_rtsp(text: str, uri: str) -> Source:
         raise _wrong(
             text, "expected a host and a port (percent-encode special characters of a password)"
         )
-    return Source(Kind.RTSP, uri, redact(text))
+    return Source(Kind.RTSP, uri, _shown(text))
 
 
 def _parse_gst(text: str, uri: str) -> Source:
@@ -167,7 +175,7 @@ def _parse_gst(text: str, uri: str) -> Source:
     pipeline = uri.partition("://")[2].strip()
     if not pipeline:
         raise _wrong(text, "expected a pipeline, found none")
-    return Source(Kind.GST, pipeline, redact(text))
+    return Source(Kind.GST, pipeline, _shown(text))
 
 
 def _flag(value: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ _BACKENDS = {
 }
 _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 _TRUNCATED = 0.9
+_MARGIN_S = 0.2
 
 
 def check_video(source: Source) -> None:
@@ -73,11 +75,14 @@ class VideoReader(Reader):
 
     def grab(self) -> float:
         """Go to the next picture; a looping file starts over at its end."""
-        if not self._capture.grab():
-            if not self._source.recorded:
-                raise CaptureError(
-                    f"{self._source}: no picture within {READ_TIMEOUT_S:.0f} s, or the stream ended"
-                )
+        began_s = time.monotonic()
+        got = self._capture.grab()
+        # At its time-out OpenCV hands out what was left in the decoder: a picture long past.
+        timed_out = time.monotonic() - began_s > READ_TIMEOUT_S - _MARGIN_S
+        if not self._source.recorded and (timed_out or not got):
+            what = f"no picture for {READ_TIMEOUT_S:.0f} s" if timed_out else "the stream broke off"
+            raise CaptureError(f"{self._source}: {what}")
+        if not got:
             self._turn_over()
         self._grabbed += 1
         position_s = self._offset_s + float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
