@@ -1,0 +1,1 @@
+"""A procedural warehouse: racks, goods, people and light, drawn with their exact ground truth."""
