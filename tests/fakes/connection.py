@@ -1,0 +1,41 @@
+"""A broker connection that does what a test says: the seam is `edge.reporting.connection`."""
+
+from __future__ import annotations
+
+from edge.reporting.mqtt import Acknowledged, Down, Up
+
+
+class FakeConnection:
+    """Stands in for `Connection`; the test calls `come_up`, `go_down` and `acknowledge`."""
+
+    def __init__(self, broker, client_id, on_event, *, will=None, subscribe=None):
+        self.client_id = client_id
+        self.will = will
+        self.where = "mqtt broker:1883"
+        self.link = 0
+        self.up = False
+        self.sent = []
+        """(mid, topic, payload, retain) of the present link."""
+        self.dropped = []
+        self._on_event = on_event
+
+    def publish(self, topic, payload, *, retain):
+        if not self.up:
+            return None
+        self.sent.append((len(self.sent) + 1, topic, payload, retain))
+        return self.link, len(self.sent)
+
+    def drop(self, reason):
+        self.dropped.append(reason)
+
+    def come_up(self, window=20):
+        self.link += 1
+        self.up, self.sent = True, []
+        self._on_event(Up(self.link, window))
+
+    def go_down(self):
+        self.up = False
+        self._on_event(Down(self.link))
+
+    def acknowledge(self, mid, error=None, link=None):
+        self._on_event(Acknowledged(link or self.link, mid, error))
