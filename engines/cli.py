@@ -90,6 +90,12 @@ def _report(bundle: Bundle) -> None:
                 f"{found['precision']:.3f}, IoU {found['mean_iou']:.3f}, score shift "
                 f"{found['mean_score_shift']:.4f}"
             )
+            if found["recall"] < passport.tolerance.kept:
+                print(
+                    f"warning: {part} loses more than {1 - passport.tolerance.kept:.0%} of the "
+                    "float model's detections; look at it before it goes into service",
+                    file=sys.stderr,
+                )
     timed = passport.speed
     print(
         f"time at {timed['threads']} thread: INT8 {timed['int8_ms']} ms, float "

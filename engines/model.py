@@ -15,6 +15,7 @@ from onnx import TensorProto, version_converter
 
 from engines.batch import with_free_batch
 from engines.errors import ModelError
+from engines.focus import fold_focus
 from engines.graph import Shape, opset_of, shape_of
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def load_source(path: Path) -> Source:
 
 
 def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
-    """Fix the shapes, lift the opset, fold the constants, and make the batch symbolic.
+    """Fix the shapes, lift the opset, fold constants and Focus stems, make the batch symbolic.
 
     `size_wh` is the network's input size where the model leaves it open.
     """
@@ -98,6 +99,7 @@ def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
     image = _image_input(source, model)
     batch, size = _fix_input(source, image, size_wh)
     model = _simplified(source, _lifted(source, model))
+    fold_focus(model, image.name)
     freed = with_free_batch(model, batch)
     if freed is None and batch > 1:
         raise ModelError(
