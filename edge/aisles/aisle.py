@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
     from edge.detections import Detections
 
+    from .window import Counts
+
+
+Essence = tuple[tuple[Blindness | None, bytes | None], ...]
+
 
 class _Eye:
     """One camera of an aisle: what it saw lately, and why it may not see."""
@@ -55,8 +60,18 @@ class Aisle:
         """Note that a camera cannot see."""
         self._eyes[camera].blind(why)
 
+    def essence(self) -> Essence:
+        """Return what makes a state a different one: all but its confidence, which always moves."""
+        return tuple(
+            (eye.blindness, None if eye.window.settled is None else eye.window.settled.tobytes())
+            for eye in self._eyes.values()
+        )
+
     def state(self, now: datetime) -> AisleState:
-        """Return the state at `now`, UTC; `since` moves only when what is known changes."""
+        """Return the state at `now`, UTC; `since` moves only when what is known changes.
+
+        To be called whenever the `essence` has changed, so that no change of `since` is missed.
+        """
         views = tuple(
             CameraView(camera, eye.blindness, self._named(self._counts(eye)))
             for camera, eye in self._eyes.items()
@@ -71,11 +86,11 @@ class Aisle:
         self._state = AisleState(self.id, since, unknown, counts, confidence, views)
         return self._state
 
-    def _counts(self, eye: _Eye) -> npt.NDArray[np.int64]:
+    def _counts(self, eye: _Eye) -> Counts:
         settled = eye.window.settled
-        return np.zeros(len(self._labels), np.int64) if settled is None else settled
+        return np.zeros(len(self._labels), np.int32) if settled is None else settled
 
-    def _named(self, counts: npt.NDArray[np.int64]) -> dict[str, int]:
+    def _named(self, counts: Counts) -> dict[str, int]:
         return {str(self._labels[i]): int(counts[i]) for i in np.flatnonzero(counts)}
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from .aisle import Aisle
-from .observation import AisleObservation, AisleState
+from .observation import AisleObservation
 from .zones import zones_of
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from edge.detections import Detections
     from edge.detector.bundle import Thresholds
     from edge.frame import FrameStamp
+
+    from .aisle import Essence
+    from .observation import AisleState
 
 
 class Rate:
@@ -61,7 +65,7 @@ class Aisles:
             for zone in zones
         }
         self._heartbeat_s = config.publish.state_heartbeat_s
-        self._told: dict[str, tuple[float, AisleState]] = {}
+        self._told: dict[str, tuple[float, Essence]] = {}
 
     @property
     def floor(self) -> float:
@@ -93,15 +97,9 @@ class Aisles:
                     self._aisles[zone.aisle].blind(status.camera, status.blindness)
         due = []
         for aisle in self._aisles.values():
-            state = aisle.state(now)
-            told = self._told.get(aisle.id)
-            changed = told is None or _essence(told[1]) != _essence(state)
-            if told is None or changed or monotonic_s - told[0] >= self._heartbeat_s:
-                self._told[aisle.id] = (monotonic_s, state)
-                due.append(state)
+            essence = aisle.essence()
+            told_s, told = self._told.get(aisle.id, (-math.inf, None))
+            if essence != told or monotonic_s - told_s >= self._heartbeat_s:
+                self._told[aisle.id] = (monotonic_s, essence)
+                due.append(aisle.state(now))
         return due
-
-
-def _essence(state: AisleState) -> tuple[object, ...]:
-    """Return what makes a state a different one: not its confidence, which always moves."""
-    return state.unknown, state.counts, state.cameras

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-Counts = npt.NDArray[np.int64]
-"""int64 (number of labels,)."""
+Counts = npt.NDArray[np.int32]
+"""int32 (number of labels,)."""
 
 SHARE_TO_CHANGE = 0.75
 """A settled count changes once this share of the window lies on one side of it."""
 MAX_SAMPLES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    monotonic_s: float
-    counts: Counts
-    scores: npt.NDArray[np.float64]
+_NEVER = -1e300
+"""A sample at -inf was never taken, or is forgotten: it is in no window."""
 
 
 class Window:
@@ -28,19 +20,22 @@ class Window:
 
     A settled count moves to the window's median only when at least three quarters of the window
     lie above it, or three quarters below: a count that flips between 2 and 3 stays what it was.
+    Frames closer together than a `MAX_SAMPLES`th of the window share a sample.
     """
 
     def __init__(self, labels: int, hysteresis_s: float) -> None:
-        self._labels = labels
         self._hysteresis_s = hysteresis_s
-        self._samples: deque[_Sample] = deque()
+        self._times = np.full(MAX_SAMPLES, -np.inf)
+        self._counts = np.zeros((MAX_SAMPLES, labels), np.int32)
+        self._scores = np.zeros((MAX_SAMPLES, labels))
+        self._next = 0
         self._since: float | None = None
         self.settled: Counts | None = None
         """Settled count per label; None until the window has been filled once."""
 
     def clear(self) -> None:
         """Forget everything: the camera could not see."""
-        self._samples.clear()
+        self._times.fill(-np.inf)
         self._since = None
         self.settled = None
 
@@ -50,32 +45,41 @@ class Window:
         """Take one frame's objects: their labels (N,) and scores (N,)."""
         if self._since is None:
             self._since = monotonic_s
-        step = self._hysteresis_s / MAX_SAMPLES
-        if self._samples and monotonic_s - self._samples[-1].monotonic_s < step:
+        if monotonic_s - self._times[self._next - 1] < self._hysteresis_s / MAX_SAMPLES:
             return
-        counts = np.bincount(labels, minlength=self._labels)
-        sums = np.bincount(labels, scores, self._labels).astype(np.float64)
-        self._samples.append(_Sample(monotonic_s, counts, sums))
-        while monotonic_s - self._samples[0].monotonic_s > self._hysteresis_s:
-            self._samples.popleft()
-        self._settle(monotonic_s - self._since)
+        row, width = self._next, self._counts.shape[1]
+        self._times[row] = monotonic_s
+        self._counts[row] = np.bincount(labels, minlength=width)
+        self._scores[row] = np.bincount(labels, scores, width)
+        self._next = (row + 1) % MAX_SAMPLES
+        self._settle(monotonic_s)
 
     def confidence(self) -> npt.NDArray[np.float64]:
         """Return the mean score per label over the window, 0 where the label was not seen."""
-        if not self._samples:
-            return np.zeros(self._labels)
-        counts = np.sum([sample.counts for sample in self._samples], axis=0)
-        scores = np.sum([sample.scores for sample in self._samples], axis=0)
-        mean: npt.NDArray[np.float64] = scores / np.maximum(counts, 1)
+        lately = self._lately(self._times.max())
+        objects = np.maximum(self._counts[lately].sum(axis=0), 1)
+        mean: npt.NDArray[np.float64] = self._scores[lately].sum(axis=0) / objects
         return mean
 
-    def _settle(self, watched_s: float) -> None:
-        window = np.stack([sample.counts for sample in self._samples])
-        median = np.sort(window, axis=0)[(len(window) - 1) // 2]
+    def _lately(self, now_s: float) -> npt.NDArray[np.bool_]:
+        lately: npt.NDArray[np.bool_] = self._times >= max(now_s - self._hysteresis_s, _NEVER)
+        return lately
+
+    def _settle(self, now_s: float) -> None:
+        window = self._counts[self._lately(now_s)]
         if self.settled is None:
-            if watched_s >= self._hysteresis_s:
-                self.settled = median
+            if self._since is not None and now_s - self._since >= self._hysteresis_s:
+                self.settled = _median(window)
             return
-        above = np.mean(window > self.settled, axis=0) >= SHARE_TO_CHANGE
-        below = np.mean(window < self.settled, axis=0) >= SHARE_TO_CHANGE
-        self.settled = np.where(above | below, median, self.settled)
+        enough = SHARE_TO_CHANGE * len(window)
+        above = np.count_nonzero(window > self.settled, axis=0) >= enough
+        below = np.count_nonzero(window < self.settled, axis=0) >= enough
+        if above.any() or below.any():
+            self.settled = np.where(above | below, _median(window), self.settled)
+
+
+def _median(window: npt.NDArray[np.int32]) -> Counts:
+    """Return the lower median of each column: a count that was seen, not a mean of two."""
+    middle = (len(window) - 1) // 2
+    median: Counts = np.partition(window, middle, axis=0)[middle]
+    return median
