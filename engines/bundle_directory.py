@@ -27,18 +27,20 @@ def directory_for(out: Path) -> Iterator[Path]:
 
     Where the block raises, Ctrl-C included, the directory is removed.
     """
+    folder = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = out.parent / tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent)
-    except OSError as error:
-        raise BuildError(
-            f"--out {out}: cannot be written: {error.strerror}", "give a directory you may write"
-        ) from error
-    try:
         yield folder
         _publish(folder, out)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise BuildError(
+                f"--out {out}: cannot be written: {error.strerror}",
+                "give a directory that you may write, on a disk with room",
+            ) from error
         raise
 
 

@@ -61,7 +61,14 @@ def adapt(network: Network, family: Family) -> onnx.ModelProto:
     model.graph.name = "contract"
     model.producer_name, model.producer_version = "aisle-edge", ""
     model = _sorted(model)
-    model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    try:
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            f"model {network.source.path}: its shapes contradict each other: "
+            f"{str(error).splitlines()[0]}",
+            "check --size and --family, or export the model again",
+        ) from error
     check(model)
     return model
 

@@ -131,7 +131,10 @@ def _spread(items: Sequence[_T], count: int) -> list[_T]:
 def _read(path: Path) -> Image | None:
     import cv2
 
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:  # a size that OpenCV refuses to hold
+        return None
     return None if image is None else np.asarray(image, np.uint8)
 
 

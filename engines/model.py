@@ -228,18 +228,22 @@ def _size(
 
 
 def _lifted(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:
-    if opset_of(model) == OPSET:
-        return model
-    try:
-        return version_converter.convert_version(model, OPSET)
-    except Exception as error:  # onnx's converter raises RuntimeError and its own, unrelated types
-        if opset_of(model) >= _OLDEST_OPSET:
+    """Bring the opset to 17, or as near as onnx's converter can."""
+    found = opset_of(model)
+    reasons = []
+    for target in range(OPSET, max(OPSET, found - 1) + 1):
+        if target == found:
             return model
-        raise ModelError(
-            f"model {source.path}: opset {opset_of(model)} cannot be lifted to {OPSET}: "
-            f"{str(error).splitlines()[0]}",
-            f"export the model again with opset {OPSET}",
-        ) from error
+        try:
+            return version_converter.convert_version(model, target)
+        except Exception as error:  # noqa: BLE001 - it raises RuntimeError and unrelated types
+            reasons.append(str(error).splitlines()[0])
+    if found >= _OLDEST_OPSET:
+        return model
+    raise ModelError(
+        f"model {source.path}: opset {found} cannot be lifted to {OPSET}: {reasons[0]}",
+        f"export the model again with opset {OPSET}",
+    )
 
 
 def _simplified(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:

@@ -68,6 +68,11 @@ def run(model, pictures, out):
     return build(adapted, [pictures], out, nothing_told)
 
 
+@pytest.fixture
+def built(tmp_path, quantiser, model, pictures):
+    return lambda: run(model, pictures, tmp_path / "out")
+
+
 def test_it_writes_a_bundle_that_loads(tmp_path, quantiser, model, pictures):
     bundle = run(model, pictures, tmp_path / "out")
 
@@ -144,16 +149,21 @@ def test_a_model_that_detects_nothing_is_refused(tmp_path, quantiser, pictures):
     assert_no_trace(tmp_path)
 
 
-@pytest.mark.parametrize("problem", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_whatever_stops_it_nothing_is_left_behind(tmp_path, monkeypatch, model, pictures, problem):
+@pytest.mark.parametrize(
+    ("problem", "seen"),
+    [
+        (KeyboardInterrupt, KeyboardInterrupt),
+        (OSError(28, "No space left on device"), BuildError),
+    ],
+)
+def test_whatever_stops_it_nothing_is_left_behind(tmp_path, monkeypatch, built, problem, seen):
     def stop(*_):
         raise problem
 
-    monkeypatch.setattr(building, "quantise", unquantised)
     monkeypatch.setattr(building.golden, "write", stop)
 
-    with pytest.raises((KeyboardInterrupt, OSError)):
-        run(model, pictures, tmp_path / "out")
+    with pytest.raises(seen):
+        built()
 
     assert_no_trace(tmp_path)
 
