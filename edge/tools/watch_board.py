@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -39,7 +38,7 @@ Place = tuple[str, ...]
 
 def plain(text: str) -> str:
     """Return the text without anything that could steer a terminal, and not too long."""
-    shown = "".join("?" if unicodedata.category(c)[0] == "C" else c for c in text)
+    shown = "".join(c if c.isprintable() else "?" for c in text)
     return shown if len(shown) <= _PLAIN_LENGTH else shown[: _PLAIN_LENGTH - 1] + "…"
 
 
