@@ -135,6 +135,26 @@ def test_an_int8_graph_that_detects_nothing_is_refused(tmp_path, quantiser, mode
     assert_no_trace(tmp_path)
 
 
+def test_a_tensorrt_graph_that_detects_the_same_is_shipped(quantiser, built):
+    quantiser(lambda graph, frames, *, progress: Calibrated(graph, graph, {}))
+
+    bundle = built()
+
+    assert bundle.has("model.trt.onnx")
+    assert bundle.passport.accuracy["model.trt.onnx"]["recall"] == 1
+    assert load_golden(bundle, "model.trt.onnx").expected.scores.max() > 0
+
+
+def test_a_tensorrt_graph_that_does_not_is_left_out_and_said_so(quantiser, built, caplog):
+    quantiser(lambda graph, frames, *, progress: Calibrated(graph, blinded(graph, frames).cpu, {}))
+
+    bundle = built()
+
+    assert not bundle.has("model.trt.onnx")
+    assert list(bundle.passport.accuracy) == ["held_out_frames", "threshold", "model.onnx"]
+    assert "model.trt.onnx is left out: it keeps 0.000" in caplog.text
+
+
 def test_a_model_that_detects_nothing_is_refused(tmp_path, quantiser, pictures):
     path = tmp_path / "shelf model.onnx"
     dead = networks.ultralytics()
