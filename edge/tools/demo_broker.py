@@ -24,7 +24,9 @@ _MOSQUITTO = """\
 listener {port} {host}
 allow_anonymous true
 persistence false
+user root
 """
+"""`user` only counts when root starts it: changing it would undo the kernel's promise to end it."""
 
 
 def broker_command(port: int, folder: Path) -> tuple[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -99,28 +101,25 @@ def running(command: list[str], tmp_path: Path) -> Iterator[subprocess.Popen[str
         process.wait()
 
 
-def first_state(port: int, aisle: str) -> dict:
-    """Return the first state of an aisle in which it is seen."""
+def first_state(demo: subprocess.Popen[str], port: int, aisle: str) -> dict:
+    """Return the first state of an aisle in which something was seen."""
     arrived: queue.Queue[dict] = queue.Queue()
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.on_connect = lambda client, *_: client.subscribe("aisle-edge/demo/here/aisles/+/state")
     client.on_message = lambda _client, _data, message: arrived.put(json.loads(message.payload))
-    deadline = time.monotonic() + FIRST_STATE_S
-    while time.monotonic() < deadline:
-        try:
-            client.connect("127.0.0.1", port)
-            break
-        except OSError:
-            time.sleep(0.1)
+    client.connect_async("127.0.0.1", port)
+    client.reconnect_delay_set(1, 1)
     client.loop_start()
+    deadline = time.monotonic() + FIRST_STATE_S
     try:
-        while time.monotonic() < deadline:
-            state = arrived.get(timeout=max(0.1, deadline - time.monotonic()))
-            if state["aisle"] == aisle and state["visibility"] == "seen" and state["counts"]:
-                return state
+        while time.monotonic() < deadline and demo.poll() is None:
+            with contextlib.suppress(queue.Empty):
+                state = arrived.get(timeout=0.5)
+                if state["aisle"] == aisle and state["visibility"] == "seen" and state["counts"]:
+                    return state
     finally:
         client.loop_stop()
-    pytest.fail(f"aisle {aisle} was not seen within {FIRST_STATE_S} s")
+    pytest.fail(f"aisle {aisle} not seen within {FIRST_STATE_S} s; demo's status {demo.poll()}")
 
 
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -135,16 +134,16 @@ def still_running(processes: list[psutil.Process], timeout_s: float) -> list[psu
 def test_an_object_on_the_left_is_reported_in_the_left_aisle(demo, port):
     require_or_skip("mosquitto")
 
-    assert first_state(port, "01")["counts"] == {"box": 1}
+    assert first_state(demo, port, "01")["counts"] == {"box": 1}
 
 
 def test_without_mosquitto_the_broker_is_pure_python(demo_without_mosquitto, port):
-    assert first_state(port, "01")["counts"] == {"box": 1}
+    assert first_state(demo_without_mosquitto, port, "01")["counts"] == {"box": 1}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_ends_it_all_and_leaves_nothing_behind(demo, port, tmp_path, number):
-    first_state(port, "01")
+    first_state(demo, port, "01")
     started = descendants(demo)
 
     demo.send_signal(number)
@@ -157,7 +156,7 @@ def test_one_signal_ends_it_all_and_leaves_nothing_behind(demo, port, tmp_path, 
 
 def test_its_programs_end_even_if_it_is_killed(demo, port):
     require_or_skip("setpriv")
-    first_state(port, "01")
+    first_state(demo, port, "01")
     started = descendants(demo)
 
     demo.kill()
@@ -178,13 +177,18 @@ def test_it_ends_by_itself_after_the_time_given(bundle, photos):
     assert result.returncode == 0, result.stderr.decode()
 
 
-def test_a_daemon_that_cannot_start_is_shown_with_its_last_lines(bundle, capfd):
+def test_a_daemon_that_cannot_start_is_shown_with_its_last_lines(
+    bundle, capfd, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     status = main(["demo", "--bundle", str(bundle), "--source", "file:///nowhere.mp4"])
 
     said = capfd.readouterr().err
     assert status == 3
     assert "the daemon ended with status 3" in said
     assert "/nowhere.mp4" in said
+    assert len(list(tmp_path.glob("*/daemon.log"))) == 1
 
 
 @pytest.mark.parametrize(
