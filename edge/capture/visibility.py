@@ -27,7 +27,7 @@ SETTLE_S = 1.0
 """How long pictures must agree before the verdict changes."""
 FROZEN_S = 10.0
 """A live picture that has been exactly the same for this long is not live."""
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.08
 """Pictures closer together than this share one look."""
 
 _SIDE_PX = 240
@@ -37,7 +37,7 @@ _SMALLEST_PX = 32
 
 _DARK_LEVEL = 20
 _DIM_LEVEL = 40
-_WHITE_LEVEL = 250
+_WHITE_LEVEL = 245
 _BLOWN_OUT_SHARE = 0.7
 _NO_EDGE = 1.0
 _FAINT_EDGE = 0.03
@@ -55,7 +55,7 @@ class Look:
     bright: float
     """Level that 98 % of the pixels stay below."""
     white: float
-    """Share of the pixels at or above 250."""
+    """Share of the pixels at or above 245."""
     edge: float
     """Slope, per pixel, of the steepest 1 %, with what noise alone would make taken off."""
     sharpness: float

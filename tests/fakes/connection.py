@@ -14,6 +14,8 @@ class FakeConnection:
         self.where = "mqtt broker:1883"
         self.link = 0
         self.up = False
+        self.trouble = self.refused = self.protocol = None
+        self.stopped = False
         self.sent = []
         """(mid, topic, payload, retain) of the present link."""
         self.dropped = []
@@ -24,6 +26,16 @@ class FakeConnection:
             return None
         self.sent.append((len(self.sent) + 1, topic, payload, retain))
         return self.link, len(self.sent)
+
+    @property
+    def connected(self):
+        return self.up
+
+    def start(self):
+        pass
+
+    def stop(self, timeout_s):
+        self.stopped = True
 
     def drop(self, reason):
         self.dropped.append(reason)
