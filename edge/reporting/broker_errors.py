@@ -105,7 +105,7 @@ def explain_connack(code: int, name: str) -> Trouble:
 def explain_silence(log_line: str, *, tls: bool) -> Trouble:
     """Say what it means that the broker hung up before it answered; `log_line` is paho's last."""
     if tls and "SSL" in log_line.upper():
-        return explain_tls(log_line.split("] ", 1)[-1].split(" (_ssl")[0])
+        return explain_tls(log_line.split("] ", 1)[-1].split(" (_ssl", maxsplit=1)[0])
     hint = "is this its MQTT port" + (
         ", and does it want a client certificate?" if tls else ", and one without TLS?"
     )

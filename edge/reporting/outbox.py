@@ -84,9 +84,9 @@ class Outbox:
     def due(self, after: int, limit: int) -> list[Letter]:
         """Return up to `limit` waiting messages with a seq above `after`, oldest first."""
         found: list[Letter] = []
-        self._guard(lambda: found.extend(self._store.due(after, limit)), writes=False)
-        found += [x for x in self._held.items if x.seq > after][: limit - len(found)]
-        return [x for x in found if x.seq not in self._undeleted]
+        self._guard(lambda: found.extend(self._due_on_disk(after, limit)), writes=False)
+        held = [x for x in self._held.items if x.seq > after]
+        return found + held[: limit - len(found)]
 
     def acknowledged(self, seqs: Collection[int]) -> None:
         """Forget these messages: the broker has them."""
@@ -122,6 +122,13 @@ class Outbox:
                 len(self._held.items),
             )
         self._store.close()
+
+    def _due_on_disk(self, after: int, limit: int) -> list[Letter]:
+        found: list[Letter] = []
+        while len(found) < limit and (rows := self._store.due(after, limit)):
+            after = rows[-1].seq
+            found += [x for x in rows if x.seq not in self._undeleted]
+        return found[:limit]
 
     def _unwritten(self) -> bool:
         behind = self._store.next_seq != self._next_seq

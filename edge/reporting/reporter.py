@@ -26,7 +26,10 @@ _OPEN_S = 30.0
 _STATUS_S = 60.0
 _GAP_S = 1.0
 _INTAKE_MOST = 2000
+_GOOD_BYE_S = 0.5
+"""Of the time to stop, what is kept for the offline status to be acknowledged."""
 _FAREWELL_S = 1.0
+"""Of the time to stop, what is kept for the connection to be closed in good order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +119,15 @@ class Reporter:
             self._condition.notify()
 
     def stop(self, timeout_s: float) -> bool:
-        """Send what can be sent in that time, say good-bye, and end; the rest stays on the disk.
+        """Send what can be sent, say good-bye and end, all in that time; the rest stays on disk.
 
         Returns whether the thread has ended.
         """
         with self._condition:
-            self._stop_by = time.monotonic() + timeout_s
+            self._stop_by = time.monotonic() + max(0.0, timeout_s - _FAREWELL_S)
             self._condition.notify()
         if self._thread.is_alive():
-            self._thread.join(timeout_s + _FAREWELL_S)
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def health(self) -> Health:
@@ -230,7 +233,7 @@ class Reporter:
         self._woken = True
         self._round(outbox)
         connection = self._publisher.connection
-        while connection.connected and outbox.backlog and time.monotonic() < stop_by - _FAREWELL_S:
+        while connection.connected and outbox.backlog and time.monotonic() < stop_by - _GOOD_BYE_S:
             self._exchange(outbox)
             self._wait_for_news(0.05)
         offline = self._composer.status(self._service, offline="stopped", shed=outbox.shed)

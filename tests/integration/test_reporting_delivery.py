@@ -245,3 +245,17 @@ def test_stop_keeps_what_waits_and_is_quick_when_the_broker_is_not(mosquitto, tm
         assert time.monotonic() - began < 2
     with broker, Subscriber(broker.port) as subscriber, reporting(broker.port, tmp_path):
         assert_every_seq_came(subscriber, 200)
+
+
+def test_stop_keeps_to_its_time_when_the_network_stalls(broker, tmp_path):
+    with reporting(broker.port, tmp_path) as (one, composer):
+        wait_until(lambda: one.health().connected)
+        broker.pause()
+        submit(one, composer, 100)
+        began = time.monotonic()
+
+        assert one.stop(3)
+
+        assert time.monotonic() - began < 3.2
+        assert one.health().backlog == 100
+        broker.resume()

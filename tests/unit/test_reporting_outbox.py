@@ -308,6 +308,7 @@ class TestFullDisk:
         box.acknowledged(seqs(box)[:95])
 
         assert seqs(box) == list(range(box.first_seq + 95, box.first_seq + 100))
+        assert seqs(box, limit=2) == [box.first_seq + 95, box.first_seq + 96]
         assert box.backlog == 5
         box.close()
 
