@@ -101,6 +101,8 @@ class Camera:
     def ask_to_stop(self) -> None:
         """Have its threads end as soon as they can; returns at once."""
         self._stopping.set()
+        if self._session is not None:
+            self._session.tell_to_stop()
 
     def stop(self, timeout: float) -> bool:
         """End, and wait at most `timeout` seconds; may be called twice.
@@ -109,8 +111,6 @@ class Camera:
         """
         self.ask_to_stop()
         deadline_s = time.monotonic() + timeout
-        if self._session is not None:
-            self._session.tell_to_stop()
         if self._thread.is_alive():
             self._thread.join(timeout)
         session = self._session

@@ -134,9 +134,21 @@ def _unknown(text: str) -> str:
     return f"a path is not a URI, write file://{path} for a video, images://{path} for a folder"
 
 
+def _split(text: str, uri: str) -> SplitResult:
+    try:
+        parts = urlsplit(uri, allow_fragments=False)
+        parts.port  # noqa: B018 - it is checked when it is read
+    except ValueError:
+        # Not chained: its text may hold a piece of the password.
+        raise _wrong(
+            text, "the host or port is wrong (percent-encode special characters of a password)"
+        ) from None
+    return parts
+
+
 def _parse_path(text: str, uri: str) -> Source:
     """Parse v4l2, file and images: an absolute path, percent-decoded, and options."""
-    parts = urlsplit(uri, allow_fragments=False)
+    parts = _split(text, uri)
     kind = Kind(parts.scheme)
     if parts.netloc not in {"", "localhost"}:
         raise _wrong(text, f"expected an absolute path after {kind.value}://, found a host")
@@ -148,7 +160,7 @@ def _parse_path(text: str, uri: str) -> Source:
 
 
 def _parse_csi(text: str, uri: str) -> Source:
-    parts = urlsplit(uri, allow_fragments=False)
+    parts = _split(text, uri)
     if not re.fullmatch(r"\d{1,2}", parts.netloc, re.ASCII) or parts.path not in {"", "/"}:
         raise _wrong(text, "expected the sensor's number")
     options = _options(text, parts, _OPTIONS[Kind.CSI])
@@ -156,17 +168,8 @@ def _parse_csi(text: str, uri: str) -> Source:
 
 
 def _parse_rtsp(text: str, uri: str) -> Source:
-    try:
-        parts = urlsplit(uri, allow_fragments=False)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        # The cause is not chained: its text may hold a piece of the password.
-        del error
-        host = None
-    if not host or re.search(r"[\s\x00-\x1f]", uri):
-        raise _wrong(
-            text, "expected a host and a port (percent-encode special characters of a password)"
-        )
+    if not _split(text, uri).hostname or re.search(r"[\s\x00-\x1f]", uri):
+        raise _wrong(text, "expected a host and a path without spaces")
     return Source(Kind.RTSP, uri, _shown(text))
 
 
