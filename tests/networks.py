@@ -12,23 +12,32 @@ STRIDES = (8, 16, 32)
 WIDTH = 8
 
 
-def ultralytics(*, labels=3, size=(64, 64), batch=1, opset=17, names=None, task="detect", seed=0):
-    """One output (batch, 4 + labels, N), boxes decoded to cxcywh, scores through a sigmoid."""
-    model, graph, features = _stem(size, batch, opset, seed, scale=1.0)
-    rng = np.random.default_rng(seed)
+def ultralytics(
+    *, labels=3, size=(64, 64), batch=1, opset=17, names=None, task="detect", bins=1, middle=0.5
+):
+    """One output (batch, 4 + labels, N), boxes decoded to cxcywh, scores through a sigmoid.
+
+    Distances are distributions over `bins`, from `middle` of the cell; one bin: numbers.
+    """
+    model, graph, features = _stem(size, batch, opset, seed=0, scale=1.0)
+    rng = np.random.default_rng(0)
+    count = anchor_count(size)
     boxes, scores, anchors, steps = [], [], [], []
     for stride, feature in zip(STRIDES, features, strict=True):
         rows, columns = size[1] // stride, size[0] // stride
-        cells = rows * columns
-        far = graph.op("Softplus", _conv(graph, feature, rng, channels=(WIDTH, 4), bias=1.0))
-        boxes.append(graph.reshape(far, (batch, 4, cells)))
+        far = _conv(graph, feature, rng, channels=(WIDTH, 4 * bins), bias=1.0, gain=min(bins, 3))
+        boxes.append(graph.reshape(far, (batch, 4 * bins, rows * columns)))
         logits = _conv(graph, feature, rng, channels=(WIDTH, labels), bias=-0.5)
-        scores.append(graph.reshape(logits, (batch, labels, cells)))
+        scores.append(graph.reshape(logits, (batch, labels, rows * columns)))
         y, x = np.mgrid[:rows, :columns]
-        anchors.append(np.stack([x.ravel(), y.ravel()]) + 0.5)
-        steps.append(np.full((1, cells), stride))
+        anchors.append(np.stack([x.ravel(), y.ravel()]) + middle)
+        steps.append(np.full((1, rows * columns), stride))
     anchor, stride = graph.constant(np.hstack(anchors)), graph.constant(np.hstack(steps))
     sides = graph.op("Concat", *boxes, axis=2)
+    if bins == 1:
+        sides = graph.op("Softplus", sides)
+    else:
+        sides = _expected(graph, sides, (batch, bins, count))
     low = graph.op("Sub", anchor, graph.slice(sides, 1, 0, 2))
     high = graph.op("Add", anchor, graph.slice(sides, 1, 2, 4))
     centre = graph.op("Div", graph.op("Add", low, high), graph.constant(2.0))
@@ -39,10 +48,19 @@ def ultralytics(*, labels=3, size=(64, 64), batch=1, opset=17, names=None, task=
         graph.op("Sigmoid", graph.op("Concat", *scores, axis=2)),
         axis=1,
     )
-    _publish(model, graph, {joined: ("output0", [batch, 4 + labels, anchor_count(size)])})
+    _publish(model, graph, {joined: ("output0", [batch, 4 + labels, count])})
     meta = {"task": task} | ({} if names is None else {"names": repr(names)})
     helper.set_model_props(model, meta)
     return model
+
+
+def _expected(graph, sides, shape):
+    """Return the distributions' expectations, by the convolution that its exporter writes."""
+    batch, bins, count = shape
+    spread = graph.reshape(sides, (batch, 4, bins, count))
+    shares = graph.op("Softmax", graph.op("Transpose", spread, perm=[0, 2, 1, 3]), axis=1)
+    kernel = graph.constant(np.arange(bins).reshape(1, bins, 1, 1))
+    return graph.reshape(graph.op("Conv", shares, kernel), (batch, 4, count))
 
 
 def yolox(*, labels=3, size=(64, 64), batch=1, opset=17, seed=0, decoded=False):

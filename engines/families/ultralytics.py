@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from engines.families.distribution import find_distribution
 from engines.families.family import Candidates, Family, Preprocessing, Recognised
 from engines.families.grid import strides_of
 from engines.graph import attribute, producers, shape_of
@@ -56,20 +57,28 @@ class Ultralytics(Family):
         return Recognised(rows - _BOX, (shaped, joins, *_producer(network)))
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
-        """Take boxes and scores before they are joined, and the sigmoid of the best score only."""
+        """Take boxes and scores before they are joined, and the sigmoid of the best score only.
+
+        Where the boxes are distributions (v8 and later), only the K best are decoded at all.
+        """
         ((output, shape),) = network.outputs.items()
         rows, count = int(shape[1]), int(shape[2])
         parts = _parts(network.model, output)
         if parts is not None:
             boxes, logits = parts
+            strides = strides_of(network.size_wh, count) or ()
+            late = find_distribution(network, boxes, strides)
             # A sigmoid keeps the order: the best logit's score is the best score.
             score = graph.op("Sigmoid", graph.reduce_max(logits, 1))
         else:
+            late = None
             boxes = graph.slice(output, 1, 0, _BOX)
             logits = graph.slice(output, 1, _BOX, rows)
             score = graph.reduce_max(logits, 1)
 
         def decode(index: str) -> str:
+            if late is not None:
+                return late.decode(graph, index)
             chosen = graph.op("Transpose", graph.gather_columns(boxes, index, _BOX), perm=[0, 2, 1])
             return graph.op("MatMul", chosen, graph.constant(_XYXY_OF_CXCYWH))
 

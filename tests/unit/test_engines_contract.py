@@ -11,6 +11,7 @@ from edge.detector.agreement import iou_matrix
 from engines import contract
 from engines.errors import ModelError
 from engines.families import registry
+from engines.graph import shape_of
 from engines.model import load_source, prepare
 from engines.native import NATIVE
 from tests import networks
@@ -76,10 +77,16 @@ def expected(boxes, scores):
 
 
 @pytest.mark.parametrize(
-    ("family", "decode"), [("ultralytics", decode_ultralytics), ("yolox", decode_yolox)]
+    ("model", "decode"),
+    [
+        (networks.ultralytics(), decode_ultralytics),
+        (networks.ultralytics(bins=8), decode_ultralytics),
+        (networks.ultralytics(bins=8, middle=0.25), decode_ultralytics),
+        (networks.yolox(), decode_yolox),
+    ],
+    ids=["ultralytics", "distributions", "unusual distributions", "yolox"],
 )
-def test_it_detects_what_a_decode_by_hand_detects(tmp_path, family, decode):
-    model = EXPORTS[family]()
+def test_it_detects_what_a_decode_by_hand_detects(tmp_path, model, decode):
     graph = session(adapted(tmp_path, model))
 
     for frame in frames(3):
@@ -91,6 +98,24 @@ def test_it_detects_what_a_decode_by_hand_detects(tmp_path, family, decode):
         np.testing.assert_allclose(scores[used], wanted_scores, atol=1e-5)
         np.testing.assert_array_equal(labels[used], wanted_labels)
         np.testing.assert_allclose(boxes[used], wanted_boxes, atol=1e-3)
+
+
+def test_distributions_of_only_the_best_candidates_are_decoded(tmp_path):
+    model = adapted(tmp_path, networks.ultralytics(bins=8, size=(192, 128)))
+
+    shapes = {value.name: shape_of(value) for value in model.graph.value_info}
+    (softmax,) = [node for node in model.graph.node if node.op_type == "Softmax"]
+
+    assert networks.anchor_count((192, 128)) > contract.SLOTS
+    assert shapes[softmax.output[0]][1:] == (contract.SLOTS, 4, 8)
+
+
+def test_distributions_decoded_in_an_unknown_way_are_left_to_the_network(tmp_path):
+    model = adapted(tmp_path, networks.ultralytics(bins=8, middle=0.25))
+
+    softmax = [node.name for node in model.graph.node if node.op_type == "Softmax"]
+
+    assert [name.partition("/")[0] for name in softmax] == ["net"]
 
 
 @pytest.mark.parametrize("family", EXPORTS)
