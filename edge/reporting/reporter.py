@@ -95,7 +95,7 @@ class Reporter:
         self._thread.start()
         if not self._opened.wait(_OPEN_S):
             raise TimeoutError(f"outbox {self._outbox_config.path}: not open after {_OPEN_S} s")
-        if self._failure is not None:
+        if self._outbox is None and self._failure is not None:
             raise self._failure
 
     def submit(self, message: Outgoing) -> None:

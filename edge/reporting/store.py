@@ -163,7 +163,7 @@ class Store:
         page: int = db.execute("PRAGMA page_size").fetchone()[0]
         log_pages = int(min(4 * _MIB, max_mb * _MIB / 4)) // page
         db.execute(f"PRAGMA wal_autocheckpoint = {max(8, log_pages // 2)}")
-        self._most_pages = int(max_mb * _MIB) // page - log_pages
+        self._most_pages = int(max_mb * _MIB) // page - 2 * log_pages
 
     @contextlib.contextmanager
     def _transaction(self, *, durable: bool) -> Iterator[None]:

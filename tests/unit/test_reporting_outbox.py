@@ -191,7 +191,7 @@ class TestFull:
             most = max(most, sum(file.stat().st_size for file in path.parent.iterdir()))
         box.close()
 
-        assert most <= 1.25 * 2**20
+        assert most <= 2**20
 
     def test_what_is_on_its_way_is_spared(self, path):
         box = Outbox(path, max_mb=1)
