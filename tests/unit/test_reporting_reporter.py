@@ -44,6 +44,7 @@ def make(monkeypatch, tmp_path):
 
     yield make_one
     for one in made:
+        connection(one).up = False  # nobody is there to acknowledge the good-bye
         one.stop(2)
 
 
