@@ -48,7 +48,7 @@ class Placed:
 def visible_box(identities: Identities, number: int, within: Region) -> tuple[Region, int] | None:
     """Return the box of an object's pixels and their count; `within` is where they can be."""
     left, top = max(within[0], 0), max(within[1], 0)
-    shown = identities[top : max(top, within[3]), left : max(left, within[2])] == number
+    shown = identities[top : max(within[3], 0), left : max(within[2], 0)] == number
     rows = np.flatnonzero(shown.any(axis=1))
     if not len(rows):
         return None

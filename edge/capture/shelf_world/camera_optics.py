@@ -50,12 +50,14 @@ class Camera:
         """Project points, float64 (N, 3), to pixels of the picture (N, 2)."""
         return self.bend(self.pinhole(world))
 
-    def straighten(self, pixels: Points) -> Points:
-        """Map pixels of the picture (..., 2) to undistorted pixels."""
-        offset = pixels - self._centre
-        square = (offset**2).sum(axis=-1, keepdims=True) / self._corner_px**2
-        straight: Points = self._centre + offset * (1 + self.barrel * square)
-        return straight
+    def straighten(
+        self, columns: npt.NDArray[np.float32], rows: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Map a grid of pixels of the picture to undistorted x and y, float32 (rows, columns)."""
+        centre = self._centre.astype(np.float32)
+        x, y = columns[None] - centre[0], rows[:, None] - centre[1]
+        stretch = (x**2 + y**2) * np.float32(self.barrel / self._corner_px**2) + np.float32(1)
+        return centre[0] + x * stretch, centre[1] + y * stretch
 
     def bend(self, undistorted: Points) -> Points:
         """Invert `straighten` (by Newton's method)."""

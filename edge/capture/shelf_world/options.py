@@ -59,6 +59,10 @@ class WorldOptions:
             )
         if self.view is not View.MAST and len(self.aisles) > 2:  # noqa: PLR2004 - sides of an aisle
             raise ValueError(f"WorldOptions.aisles: {self.view.value} shows 1 or 2, {self.aisles}")
+        if self.view is View.MAST and self.locations is not Locations.ALL:
+            raise ValueError(
+                f"WorldOptions.locations: a mast's picture moves, expected all, {self.locations.value}"
+            )
         if not self.aisles or len(set(self.aisles)) != len(self.aisles):
             raise ValueError(f"WorldOptions.aisles: expected different names, got {self.aisles}")
 

@@ -17,7 +17,7 @@ BEAM_M = 0.085
 """Height of a beam: its top is the level's board."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rack:
     """One side of an aisle.
 
@@ -91,7 +91,7 @@ class Lighting:
         """Return the brightness (N,) of points (N, 3) whose surface faces `normal` (3,)."""
         inside = np.maximum(local[:, 1], 0.0)
         facing_aisle = 0.82 + 0.18 * max(0.0, float(-normal[1])) + 0.10 * float(normal[2])
-        bright = self.ambient * facing_aisle * (0.35 + 0.65 * np.exp(-inside / 0.45))
+        bright = self.ambient * facing_aisle * (0.45 + 0.55 * np.exp(-inside / 0.55))
         for lamp in self.lamps:
             bright = bright + self._direct(lamp, local, normal, ceiling)
         return bright
@@ -103,7 +103,7 @@ class Lighting:
         distance = np.sqrt((ray**2).sum(axis=1))
         cosine = np.maximum(0.0, ray @ normal / distance)
         light = lamp.power * (0.25 + 0.75 * cosine) * (cosine > 0) / (1 + (distance / 4.0) ** 2)
-        return light * lit(lamp, local, ceiling)
+        return np.asarray(light * lit(lamp, local, ceiling), np.float64)
 
 
 def lit(lamp: Lamp, local: Points, ceiling: float | None) -> npt.NDArray[np.float64]:
@@ -114,4 +114,4 @@ def lit(lamp: Lamp, local: Points, ceiling: float | None) -> npt.NDArray[np.floa
     share = inside / (inside - lamp.at[1])
     crossing = local[:, 2] + share * (lamp.at[2] - local[:, 2])
     soft = 0.05 + 0.10 * inside
-    return np.clip((ceiling - crossing) / soft + 0.5, 0.0, 1.0)
+    return np.asarray(np.clip((ceiling - crossing) / soft + 0.5, 0.0, 1.0), np.float64)

@@ -52,6 +52,12 @@ class Seen:
     """Where its pixels can be."""
 
 
+def look(identities: Identities, number: int, reach: Region, whole: int) -> Seen | None:
+    """Return what is visible of an object whose pixels lie within `reach`, None if nothing."""
+    found = visible_box(identities, number, reach)
+    return None if found is None else Seen(number, *found, whole, reach)
+
+
 class Scene:
     """A still picture of layers, of which some are present; only what changes is drawn again.
 
@@ -64,7 +70,7 @@ class Scene:
     ) -> None:
         width, height = resolution_wh
         self._layers = layers
-        self._frame: Region = (0, 0, width, height)
+        self.region: Region = (0, 0, width, height)
         self._sharp = np.zeros((height, width, 3), np.uint8)
         self._focus = focus
         self._falloff = _falloff(resolution_wh, corners)
@@ -80,11 +86,11 @@ class Scene:
         changed = None if self._present is None else present ^ self._present
         self._present = present
         if changed is None or len(changed) > _MANY:
-            self._redraw(self._frame)
+            self._redraw(self.region)
             return
         for layer in self._layers:
             if layer.number in changed and layer.patch is not None:
-                region = common(layer.patch.region, self._frame)
+                region = common(layer.patch.region, self.region)
                 if region is not None:
                     self._redraw(region)
 
@@ -104,13 +110,10 @@ class Scene:
                 touched.append((layer.number, patch))
         self._expose(region)
         for number, patch in touched:
-            self._look(number, patch)
-
-    def _look(self, number: int, patch: Patch) -> None:
-        found = visible_box(self.identities, number, patch.region)
-        self.seen.pop(number, None)
-        if found is not None:
-            self.seen[number] = Seen(number, *found, patch.whole, patch.region)
+            self.seen.pop(number, None)
+            found = look(self.identities, number, patch.region, patch.whole)
+            if found is not None:
+                self.seen[number] = found
 
     def _expose(self, region: Region) -> None:
         """Take a region of the sharp picture through the lens: focus and falloff."""
@@ -118,10 +121,10 @@ class Scene:
 
         grown = (region[0] - _FOCUS_PX, region[1] - _FOCUS_PX, region[2] + _FOCUS_PX,
                  region[3] + _FOCUS_PX)  # fmt: skip
-        target = common(grown, self._frame)
+        target = common(grown, self.region)
         source = target and common(
             (target[0] - _FOCUS_PX, target[1] - _FOCUS_PX, target[2] + _FOCUS_PX,
-             target[3] + _FOCUS_PX), self._frame,
+             target[3] + _FOCUS_PX), self.region,
         )  # fmt: skip
         if target is None or source is None:
             return

@@ -47,14 +47,18 @@ class Sketch:
         if self.region is None:
             return
         left, top, right, bottom = self.region
-        grid = np.stack(
-            np.meshgrid(np.arange(left, right), np.arange(top, bottom)), axis=-1
-        ).astype(np.float64)
-        straight = camera.straighten(grid)
-        origin = np.floor(straight.min(axis=(0, 1))) - 1
-        size = (np.ceil(straight.max(axis=(0, 1))) + 2 - origin).astype(int) * FINE
-        self._origin = origin
-        self._map = ((straight - origin) * FINE + 0.5).astype(np.float32)
+        x, y = camera.straighten(
+            np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32)
+        )
+        # Along a row x only grows, along a column y: the extremes lie on the border.
+        first = np.floor((x[:, 0].min(), y[0].min())) - 1
+        last = np.ceil((x[:, -1].max(), y[-1].max())) + 2
+        size = ((last - first) * FINE).astype(int)
+        self._origin = first
+        self._maps = tuple(
+            (straight - np.float32(low)) * np.float32(FINE) + np.float32(0.5)
+            for straight, low in zip((x, y), first, strict=True)
+        )
         self._colour = np.zeros((size[1], size[0], 3), np.uint8)
         self._cover = np.zeros((size[1], size[0]), np.uint8)
         self._shadow: Image | None = None
@@ -62,7 +66,7 @@ class Sketch:
     def pixels(self, world: Points) -> npt.NDArray[np.float32]:
         """Return where points (N, 3) lie in the sketch, (N, 2)."""
         fine = (self._camera.pinhole(world) - self._origin) * FINE + 0.5
-        return fine.astype(np.float32)
+        return np.asarray(fine, np.float32)
 
     def surface(
         self, corners: npt.NDArray[np.float32], texture: Image, cover: Image | None = None
@@ -114,16 +118,21 @@ class Sketch:
 
         if self.region is None:
             raise ValueError("Sketch.finish: nothing of it is near the picture, see `region`")
-        colour = cv2.remap(self._colour, self._map, None, cv2.INTER_LINEAR)
-        cover = cv2.remap(self._cover, self._map, None, cv2.INTER_LINEAR)
+        colour = self._bent(self._colour)
+        cover = self._bent(self._cover)
         solid = cover >= _HALF
         keep = 255 - cover
         if self._shadow is not None:
-            shadow = cv2.remap(self._shadow, self._map, None, cv2.INTER_LINEAR)
+            shadow = self._bent(self._shadow)
             keep = cv2.multiply(keep, 255 - shadow, scale=1 / 255)
         return Patch(
             self.region, colour, cv2.merge((keep, keep, keep)), solid, int(np.count_nonzero(solid))
         )
+
+    def _bent(self, fine: Image) -> Image:
+        import cv2
+
+        return np.asarray(cv2.remap(fine, *self._maps, cv2.INTER_LINEAR), np.uint8)
 
 
 def fitted(texture: Image, corners: Sequence[Sequence[float]] | npt.NDArray[np.float32]) -> Image:
@@ -139,5 +148,4 @@ def fitted(texture: Image, corners: Sequence[Sequence[float]] | npt.NDArray[np.f
     )
     if wanted == texture.shape[1::-1]:
         return texture
-    smaller: Image = cv2.resize(texture, wanted, interpolation=cv2.INTER_AREA)
-    return smaller
+    return np.asarray(cv2.resize(texture, wanted, interpolation=cv2.INTER_AREA), np.uint8)

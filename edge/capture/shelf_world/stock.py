@@ -76,7 +76,7 @@ class Timeline:
 
     def _plan(self, cycle: int) -> None:
         chance = np.random.default_rng([*self._seed, cycle])
-        taken = round(self._full * float(chance.uniform(0.3, 1.0)))
+        taken = round(self._full * float(chance.uniform(0.15, 0.95)))
         turn = self._period * _TAKEN_BY
         self._taken = sorted(chance.uniform(0.0, turn, taken).tolist())
         self._filled = sorted(chance.uniform(turn, self._period, taken).tolist())
@@ -136,7 +136,9 @@ class Stocker:
 
     def _columns(self, product: Product) -> int:
         few = product.label in {"box", "tote"}
-        return int(self._picker.chance.integers(1, 3 if few else 5))
+        return int(
+            self._picker.chance.integers(1, 3) if few else self._picker.chance.integers(2, 5)
+        )
 
     def _block(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .prints import bar_code, fill, write
-from .rack import BEAM_M, POST_M
+from .rack import POST_M
 from .solids import Painter, Spot
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .rack import Lighting, Rack
     from .styles import Bgr
 
-_PX_PER_M = 640
+_PX_PER_M = 480
 _LONG = 9
 """Points along a long edge, so that a bent edge stays inside its patch."""
 
@@ -122,6 +122,7 @@ class RackBuilder:
         """Draw a level's board, the beam in front of it and the price rail on the beam."""
         rack = self._rack
         left, right = self._sides(bay)
+        left, right = left + POST_M / 2, right - POST_M / 2
         top = rack.levels[level]
         below = rack.ceiling(level - 1) if level else 0.0
         outline = _outline(left, right, below, top, rack.depth)
@@ -168,8 +169,8 @@ class RackBuilder:
         write(tag, price, (0.06, 0.10, 0.60, 0.42), (20, 20, 20))
         bar_code(tag, (0.06, 0.58, 0.6, 0.36), chance)
 
-    def upright(self, number: int, plate: str, marker: Image | None) -> Patch | None:
-        """Draw an upright with its slots, a plate with the bay's name and a marker, if any."""
+    def upright(self, number: int) -> Patch | None:
+        """Draw an upright with its slots, and what closes the rack at its ends."""
         rack = self._rack
         centre = number * rack.bay_m
         left, right = centre - POST_M / 2, centre + POST_M / 2
@@ -187,6 +188,8 @@ class RackBuilder:
         for column in (columns // 3, columns * 2 // 3):
             for shift in range(hole):
                 post[shift::pitch, column - hole // 4 : column + hole // 4 + 1] = (24, 24, 24)
+        if number in {0, rack.bays}:
+            self._end_panel(painter, centre)
         side = (post[:, ::2] * 0.8).astype(np.uint8)
         for d in (rack.depth, 0.0):
             near, far = d - 0.02, d + 0.06
@@ -197,16 +200,39 @@ class RackBuilder:
                 )  # fmt: skip
                 painter.face(wall, side)
             painter.face(_upright_face(left, right, 0, rack.top, near), post)
-        self._plates(painter, centre, plate, marker)
         return painter.sketch.finish()
 
-    def _plates(self, painter: Painter, centre: float, plate: str, marker: Image | None) -> None:
-        tag = _texture(0.12, 0.07, (245, 245, 245))
-        fill(tag, (0.03, 0.05, 0.94, 0.90), self._steel.sign)
-        write(tag, plate, (0.10, 0.2, 0.80, 0.6), (255, 255, 255))
-        painter.face(_upright_face(centre - 0.06, centre + 0.06, 1.40, 1.47, -0.03), tag)
+    def _end_panel(self, painter: Painter, u: float) -> None:
+        """Close a rack's end with a sheet, seen from outside or from inside."""
+        rack = self._rack
+        sheet = _texture(rack.depth, rack.top, self._steel.deck)
+        sheet[:, :: max(2, _PX_PER_M // 8)] = (sheet[0, 0] * 0.8).astype(np.uint8)
+        end = np.array(
+            [(u, 0.0, rack.top), (u, rack.depth, rack.top), (u, rack.depth, 0), (u, 0.0, 0)]
+        )
+        inside, outside = end, end[[1, 0, 3, 2]]
+        if u > 0:
+            inside, outside = outside, inside
+        painter.face(inside, sheet)
+        fill(sheet, (0.10, 0.14, 0.80, 0.20), self._steel.sign)
+        write(sheet, "AISLE", (0.2, 0.155, 0.60, 0.05), (255, 255, 255))
+        write(sheet, rack.aisle, (0.2, 0.215, 0.60, 0.11), (255, 255, 255))
+        painter.face(outside, sheet)
+
+    def plates(self, number: int, marker: Image | None) -> Patch | None:
+        """Draw what hangs on an upright: a plate with the aisle and its number, a marker."""
+        centre = number * self._rack.bay_m
+        outline = _outline(centre - 0.1, centre + 0.1, 1.02, 1.47, 0.0)
+        painter = self._painter(outline, None)
+        if painter.sketch.region is None:
+            return None
+        plate = _texture(0.12, 0.07, (245, 245, 245))
+        fill(plate, (0.03, 0.05, 0.94, 0.90), self._steel.sign)
+        write(plate, f"{self._rack.aisle}-{number + 1}", (0.1, 0.2, 0.8, 0.6), (255, 255, 255))
+        painter.face(_upright_face(centre - 0.06, centre + 0.06, 1.40, 1.47, -0.03), plate)
         if marker is not None:
             painter.face(_upright_face(centre - 0.08, centre + 0.08, 1.02, 1.18, -0.03), marker)
+        return painter.sketch.finish()
 
     def line(self) -> Patch | None:
         """Draw the yellow line on the floor along the rack, and the rack's own shadow."""
@@ -254,7 +280,7 @@ class Room:
 
 def draw_room(room: Room, camera: Camera, lighting: Lighting, seed: Sequence[int]) -> Patch | None:
     """Draw the floor and the wall behind everything."""
-    high = 5.0
+    high = 9.0
     outline = np.concatenate(
         [
             _outline(room.left, room.right, 0.0, high, room.back),
@@ -264,9 +290,9 @@ def draw_room(room: Room, camera: Camera, lighting: Lighting, seed: Sequence[int
     spot = Spot(room.frame, (0.0, 0.0, 0.0))
     painter = Painter(camera, lighting, spot, outline, reach=0.0)
     chance = np.random.default_rng([*seed, 3])
-    wall = _noisy(np.full((220, 900, 3), room.wall, np.uint8), chance, 3.0, 20)
+    wall = _noisy(np.full((270, 900, 3), room.wall, np.uint8), chance, 3.0, 20)
     wall[:, ::75] = (wall[:, ::75] * 0.8).astype(np.uint8)
-    wall[150:154] = (wall[150:154] * 0.85).astype(np.uint8)
+    wall[196:200] = (wall[196:200] * 0.85).astype(np.uint8)
     painter.face(_upright_face(room.left, room.right, 0.0, high, room.back), wall)
     floor = _concrete(room.floor, chance)
     painter.face(_flat_face(room.left, room.right, room.front, room.back, 0.0), floor)

@@ -22,21 +22,55 @@ if TYPE_CHECKING:
 
 _DEPTH_M = 0.80
 _LAMP_HIGH_M = 3.3
+_MAST_BAYS = 4
 
 
 @dataclass(frozen=True)
-class Site:
-    """A place to stand in: what a camera looks at, and the light it stands in."""
+class Station:
+    """Where the camera stands, and what it can see from there."""
 
     camera: Camera
     racks: tuple[Rack, ...]
     room: Room
+
+    def zones(self) -> dict[str, list[tuple[float, float]]]:
+        """Return the outline of each aisle's racks in the picture: corners, as fractions of it.
+
+        Two racks of one aisle make one outline.
+        """
+        found: dict[str, list[Points]] = {}
+        for rack in self.racks:
+            corners = [
+                (u, d, h)
+                for u in (0.0, rack.length)
+                for d in (0.0, rack.depth)
+                for h in (0.0, rack.top)
+            ]
+            found.setdefault(rack.aisle, []).append(rack.world(np.array(corners)))
+        return {aisle: self._outline(np.concatenate(corners)) for aisle, corners in found.items()}
+
+    def _outline(self, corners: Points) -> list[tuple[float, float]]:
+        import cv2
+
+        width, height = self.camera.resolution_wh
+        pixels = self.camera.project(corners).astype(np.float32)
+        hull = np.asarray(cv2.convexHull(pixels), np.float64).reshape(-1, 2)
+        inside = np.clip(hull / (width, height), 0.0, 1.0).round(4)
+        return [(float(x), float(y)) for x, y in inside]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place to look at: where from, and in what light."""
+
+    stations: tuple[Station, ...]
+    """One for a camera that does not move; else in the order of its way."""
     steel: Steel
     light: Light
     lamps: tuple[tuple[float, float, float], ...]
     """In world metres."""
-    path: tuple[Points, Points]
-    """Where people walk, from and to, in world metres."""
+    path: tuple[Points, Points] | None
+    """Where people walk, from and to, in world metres; None: nobody does."""
 
     def lighting(self, rack: Rack) -> Lighting:
         """Return the light as a rack sees it."""
@@ -45,10 +79,29 @@ class Site:
         lamps = tuple(Lamp((float(p[0]), float(p[1]), float(p[2])), power) for p in placed)
         return Lighting(self.light.ambient, lamps, self.light.tint)
 
+    def nearest(self, world: Points) -> str:
+        """Return the aisle of the rack that a point (3,) on the floor is nearest to."""
+
+        def way(rack: Rack) -> float:
+            u, d, _ = rack.local(world[None])[0]
+            return float(np.hypot(max(-u, u - rack.length, 0.0), d))
+
+        return min((rack for one in self.stations for rack in one.racks), key=way).aisle
+
+    def brightness(self) -> Points:
+        """Return how brightly people before the racks are lit: factors (3,), BGR."""
+        rack = self.stations[0].racks[0]
+        lighting = self.lighting(rack)
+        chest = np.array([(rack.length / 2, -0.7, 1.2)])
+        shade = lighting.shade(chest, np.array([0.0, -1.0, 0.0]), None)
+        bright: Points = np.array(lighting.tint) * float(shade[0])
+        return bright
+
 
 def make_site(options: WorldOptions, picker: Picker) -> Site:
     """Choose a site for a view."""
-    return {View.SHELF: _shelf, View.AISLE: _aisle}[options.view](options, picker)
+    views = {View.SHELF: _shelf, View.AISLE: _aisle, View.MAST: _mast}
+    return views[options.view](options, picker)
 
 
 def _levels(picker: Picker) -> tuple[tuple[float, ...], float]:
@@ -71,7 +124,8 @@ def _axes(*numbers: Sequence[float]) -> tuple[Points, Points, Points]:
 
 
 def _steel(picker: Picker) -> Steel:
-    return Steel(*picker.pick("rack", RACKS), picker.pick("sign", SIGNS))
+    upright, beam, deck = picker.pick("rack", RACKS)
+    return Steel(upright, beam, deck, picker.pick("sign", SIGNS))
 
 
 def _row_of_lamps(
@@ -93,10 +147,10 @@ def _shelf(options: WorldOptions, picker: Picker) -> Site:
         start = (racks[0].length + gap, 0, 0)
         racks.append(_rack(options.aisles[1], (np.array(start), *across[1:]), 1, picker))
     end = float(racks[-1].origin[0]) + racks[-1].length
-    high = max(rack.top for rack in racks) + 0.16
-    width = max(end + 0.30, high * options.resolution_wh[0] / options.resolution_wh[1])
+    high = max(rack.top for rack in racks) + 0.05
+    width = max(end + 0.20, high * options.resolution_wh[0] / options.resolution_wh[1])
     angle = np.radians(picker.between(44, 58))
-    away = width / 2 / float(np.tan(angle / 2)) + 0.12
+    away = width / 2 / float(np.tan(angle / 2)) + 0.05
     eye = (
         end / 2 + picker.between(-0.5, 0.5),
         -away,
@@ -107,13 +161,14 @@ def _shelf(options: WorldOptions, picker: Picker) -> Site:
     camera = look_at(eye, target, angle, options.resolution_wh, barrel)
     light = picker.pick("light", LIGHTS)
     room = Room(
-        racks[0], -5.0, end + 5.0, 0.7 - away, 1.9, picker.pick("floor", FLOORS),
+        racks[0], -8.0, end + 8.0, 0.7 - away, 1.9, picker.pick("floor", FLOORS),
         picker.pick("wall", WALLS),
     )  # fmt: skip
     ends = np.array([(-0.5, -1.5, _LAMP_HIGH_M), (end + 0.5, -1.5, _LAMP_HIGH_M)])
-    path = (np.array((-1.6, -0.75, 0.0)), np.array((end + 1.6, -0.75, 0.0)))
+    path = (np.array((-1.6, -0.60, 0.0)), np.array((end + 1.6, -0.60, 0.0)))
     lamps = _row_of_lamps(light, *ends)
-    return Site(camera, tuple(racks), room, _steel(picker), light, lamps, path)
+    stations = (Station(camera, tuple(racks), room),)
+    return Site(stations, _steel(picker), light, lamps, path)
 
 
 def _aisle(options: WorldOptions, picker: Picker) -> Site:
@@ -122,7 +177,7 @@ def _aisle(options: WorldOptions, picker: Picker) -> Site:
     left = _rack(options.aisles[0], _axes((-half, 0, 0), (0, 1, 0), (-1, 0, 0)), bays, picker)
     right = _rack(options.aisles[-1], _axes((half, 0, 0), (0, -1, 0), (1, 0, 0)), bays, picker)
     right = Rack(
-        right.aisle, right.origin + (0, right.length, 0), right.along, right.inward, bays,
+        right.aisle, right.origin + np.array([0.0, right.length, 0.0]), right.along, right.inward, bays,
         right.bay_m, right.levels, right.top, right.depth,
     )  # fmt: skip
     far = max(left.length, right.length)
@@ -133,10 +188,36 @@ def _aisle(options: WorldOptions, picker: Picker) -> Site:
     light = picker.pick("light", LIGHTS)
     ground = Rack("", *_axes((0, 0, 0), (1, 0, 0), (0, 1, 0)), 1, 1.0, (0.0,), 3.0, 1.0)
     room = Room(
-        ground, -5.0, 5.0, eye[1] + 1.0, far + 2.6, picker.pick("floor", FLOORS),
+        ground, -12.0, 12.0, eye[1] + 1.0, far + 2.6, picker.pick("floor", FLOORS),
         picker.pick("wall", WALLS),
     )  # fmt: skip
     ends = np.array([(0.0, 0.0, _LAMP_HIGH_M), (0.0, far, _LAMP_HIGH_M)])
     path = (np.array((0.0, 0.4, 0.0)), np.array((0.0, far + 2.0, 0.0)))
     lamps = _row_of_lamps(light, *ends)
-    return Site(camera, (left, right), room, _steel(picker), light, lamps, path)
+    stations = (Station(camera, (left, right), room),)
+    return Site(stations, _steel(picker), light, lamps, path)
+
+
+def _mast(options: WorldOptions, picker: Picker) -> Site:
+    """Drive along the racks of every aisle, one after the other, and stop before every bay."""
+    stations = []
+    angle = np.radians(picker.between(56, 64))
+    aspect = options.resolution_wh[0] / options.resolution_wh[1]
+    floor, wall = picker.pick("floor", FLOORS), picker.pick("wall", WALLS)
+    for number, aisle in enumerate(options.aisles):
+        place = _axes((0, number * 5.0, 0), (1, 0, 0), (0, 1, 0))
+        rack = _rack(aisle, place, _MAST_BAYS, picker)
+        middle = rack.top * 0.54
+        away = (rack.top - 0.1) * aspect / 2 / float(np.tan(angle / 2))
+        room = Room(rack, -8.0, rack.length + 8.0, 0.7 - away, 1.9, floor, wall)
+        bays = range(rack.bays) if number % 2 == 0 else range(rack.bays)[::-1]
+        for bay in bays:
+            u = (bay + 0.5) * rack.bay_m
+            eye, target = np.array([(u, -away, middle), (u, 0.0, middle)]) + rack.origin
+            camera = look_at(eye.tolist(), target.tolist(), angle, options.resolution_wh, 0.0)
+            stations.append(Station(camera, (rack,), room))
+    light = picker.pick("light", LIGHTS)
+    length = _MAST_BAYS * stations[0].racks[0].bay_m
+    ends = np.array([(0.0, -1.5, _LAMP_HIGH_M), (length, -1.5, _LAMP_HIGH_M)])
+    lamps = _row_of_lamps(light, *ends)
+    return Site(tuple(stations), _steel(picker), light, lamps, None)

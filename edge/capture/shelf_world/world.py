@@ -2,187 +2,181 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .annotations import MIN_SIDE_PX, MIN_VISIBLE, Placed
-from .products import make_product
-from .scene import Layer, Scene
-from .solids import draw_product
+from .arrangement import arrange
+from .inventory import Inventory
+from .markers import marker_ids
+from .patch import common
+from .route import Motion
+from .scene import Scene, look
+from .sensor import Sensor
 from .splits import allows
-from .stock import Stocker, Timeline
-from .structure import RackBuilder, draw_room
 from .styles import Picker
 from .views import make_site
+from .walkers import Walkers
 
 if TYPE_CHECKING:
     from edge.frame import Image
 
     from .options import WorldOptions
-    from .patch import Patch
-    from .products import Product
-    from .rack import Rack
-    from .solids import Spot
-    from .stock import Block
+    from .patch import Identities, Patch
+    from .scene import Seen
+    from .views import Station
+    from .walkers import Walker
 
-_TEXTURE_SHARE = 1.0
-
-
-@dataclass(frozen=True)
-class _Thing:
-    """What is known of an object on a shelf, whether it is there or not."""
-
-    block: Block
-    rack: Rack
+_SCENES_KEPT = 2
 
 
 class ShelfWorld:
     """One camera in a procedural warehouse.
 
     `frame` is a function of the options and the time alone: any moment can be asked for, in any
-    order, and comes out the same to the byte on one machine and one version of OpenCV.
+    order, and comes out the same to the byte on one machine and one version of OpenCV. An object
+    of this class is used by one thread at a time.
     """
 
     def __init__(self, options: WorldOptions) -> None:
         self.options = options
-        self.picker = Picker(options.style, np.random.default_rng([options.seed, 1]))
-        self._site = make_site(options, self.picker)
-        self._things: dict[int, _Thing] = {}
-        self._stock: list[tuple[Timeline, tuple[int, ...]]] = []
-        chance = np.random.default_rng([options.seed, 2])
-        self._scene = Scene(
-            self._layers(),
-            options.resolution_wh,
-            float(chance.uniform(0.0, 0.75)),
-            float(chance.uniform(0.05, 0.30)),
+        picker = Picker(options.style, np.random.default_rng([options.seed, 1]))
+        self._site = make_site(options, picker)
+        self._motion = Motion(self._site.stations)
+        self._inventory = Inventory(options, self._site, picker)
+        self.styles = {name: frozenset(used) for name, used in picker.used.items()}
+        """Table to the variants of it that this world is made of, people's left out."""
+        self._scenes: OrderedDict[int, Scene] = OrderedDict()
+        self._walkers = None
+        if self._site.path is not None:
+            camera = self._site.stations[0].camera
+            self._walkers = Walkers(options, camera, self._site.path, self._site.brightness())
+        self._sensor = Sensor(
+            options.seed, options.resolution_wh, self._site.light.noise, options.blind_after_s
         )
 
     def frame(self, time_s: float) -> tuple[Image, list[Placed]]:
         """Return the picture, uint8 (H, W, 3) BGR, and what it shows, at seconds from the start."""
-        self._scene.show(self._present(time_s))
-        image = self._scene.image.copy()
-        return image, self._placed()
+        pose = self._motion.at(time_s)
+        scene = self._scene(pose.station)
+        scene.show(self._inventory.present(time_s))
+        identities, seen = scene.identities, dict(scene.seen)
+        if pose.offset_m:
+            image, identities = self._motion.moved(pose, scene.image, identities)
+            seen = _look_everywhere(identities, seen)
+        else:
+            image = scene.image.copy()
+        walkers = self._walking(time_s)
+        if walkers:
+            identities = _walk_in(image, identities.copy(), seen, walkers)
+        return self._sensor.expose(image, time_s), self._placed(seen, walkers)
 
-    def _present(self, time_s: float) -> frozenset[int]:
-        return frozenset(
-            number
-            for timeline, numbers in self._stock
-            for number in numbers[: timeline.count(time_s)]
-        )
+    def aisle_at(self, time_s: float) -> str | None:
+        """Return the aisle the camera stands in, None where it shows more than one."""
+        aisles = {rack.aisle for rack in self._station(time_s).racks}
+        return aisles.pop() if len(aisles) == 1 else None
 
-    def _placed(self) -> list[Placed]:
-        placed = []
-        for seen in self._scene.seen.values():
-            left, top, right, bottom = seen.box
-            visible = seen.pixels / max(1, seen.whole)
-            if visible < MIN_VISIBLE or min(right - left, bottom - top) < MIN_SIDE_PX:
-                continue
-            thing = self._things[seen.number]
-            placed.append(
-                Placed(
-                    seen.number,
-                    thing.block.product.label,
-                    seen.box,
-                    min(1.0, visible),
-                    thing.rack.aisle,
-                    thing.block.bay,
-                    thing.block.level,
-                )
+    def zones(self, time_s: float = 0.0) -> dict[str, list[tuple[float, float]]]:
+        """Return where each aisle's racks are in the picture: corners, as fractions of it."""
+        return self._station(time_s).zones()
+
+    @property
+    def marker_ids(self) -> dict[str, int]:
+        """Aisle to the id of the marker on its uprights: ArUco, DICT_4X4_50."""
+        return marker_ids(self.options.aisles)
+
+    def _station(self, time_s: float) -> Station:
+        return self._site.stations[self._motion.at(time_s).station]
+
+    def _scene(self, number: int) -> Scene:
+        found = self._scenes.get(number)
+        if found is None:
+            station = self._site.stations[number]
+            stocked = self._inventory.on(station.racks)
+            chance = np.random.default_rng([self.options.seed, 2])
+            found = Scene(
+                arrange(self._site, station, stocked, self.options.seed),
+                self.options.resolution_wh,
+                focus=float(chance.uniform(0.0, 0.75)),
+                corners=float(chance.uniform(0.05, 0.30)),
             )
-        return sorted(placed, key=lambda one: one.number)
+            self._scenes[number] = found
+            if len(self._scenes) > _SCENES_KEPT:
+                self._scenes.popitem(last=False)
+        self._scenes.move_to_end(number)
+        return found
 
-    def _layers(self) -> list[Layer]:
-        site, seed = self._site, [self.options.seed]
-        density = site.camera.focal_px / 2.2 * 2 * _TEXTURE_SHARE
-        stocker = Stocker(
-            self.picker, lambda name: make_product(name, self.picker, density), self._fits
-        )
-        lighting = site.lighting(site.room.frame)
-        layers = [Layer(0, partial(draw_room, site.room, site.camera, lighting, seed))]
-        builders = {
-            id(rack): RackBuilder(rack, site.camera, site.lighting(rack), site.steel, [*seed, n])
-            for n, rack in enumerate(site.racks)
-        }
-        layers += [Layer(0, builders[id(rack)].line) for rack in site.racks]
-        stocked = [(rack, stocker.fill(rack)) for rack in site.racks]
-        for rack, blocks in sorted(stocked, key=lambda one: -self._aside(one[0])):
-            layers += self._rack_layers(rack, blocks, builders[id(rack)])
-        return layers
+    def _walking(self, time_s: float) -> list[tuple[Walker, Patch]]:
+        """Return who is in the picture, where the split of locations allows it."""
+        if self._walkers is None:
+            return []
+        size = self.options.resolution_wh
+        drawn = [(one, self._walkers.patch(one)) for one in self._walkers.at(time_s)]
+        return [
+            (walker, patch)
+            for walker, patch in drawn
+            if patch is not None
+            and common(patch.region, (0, 0, *size))
+            and allows(walker.label, self.options.locations, patch.region, size)
+        ]
 
-    def _eye(self, rack: Rack) -> tuple[float, float]:
-        """Return the camera's u and h in a rack's axes."""
-        local = rack.local(self._site.camera.position[None])[0]
-        return float(local[0]), float(local[2])
-
-    def _aside(self, rack: Rack) -> float:
-        return abs(self._eye(rack)[0] - rack.length / 2)
-
-    def _rack_layers(self, rack: Rack, blocks: list[Block], builder: RackBuilder) -> list[Layer]:
-        """Return a rack's layers, back to front: planes between bays and boards order them."""
-        eye_u, eye_h = self._eye(rack)
-        marker = None
-        columns = [(abs(bay + 0.5 - eye_u / rack.bay_m), "bay", bay) for bay in range(rack.bays)]
-        columns += [(abs(n - eye_u / rack.bay_m), "upright", n) for n in range(rack.bays + 1)]
-        layers: list[Layer] = []
-        for _, kind, n in sorted(columns, reverse=True):
-            if kind == "upright":
-                plate = f"{rack.aisle}-{n + 1}"
-                layers.append(Layer(0, partial(builder.upright, n, plate, marker)))
+    def _placed(self, seen: dict[int, Seen], walkers: list[tuple[Walker, Patch]]) -> list[Placed]:
+        labels = {walker.number: walker for walker, _ in walkers}
+        placed = []
+        for number, one in sorted(seen.items()):
+            visible = min(1.0, one.pixels / max(1, one.whole))
+            sides = (one.box[2] - one.box[0], one.box[3] - one.box[1])
+            if visible < MIN_VISIBLE or min(sides) < MIN_SIDE_PX:
                 continue
-            parts: list[tuple[float, list[Layer]]] = []
-            for level, low in enumerate(rack.levels):
-                parts.append((abs(eye_h - low), [Layer(0, partial(builder.board, n, level))]))
-                high = rack.ceiling(level)
-                here = [block for block in blocks if (block.bay, block.level) == (n, level)]
-                inner = [Layer(0, partial(builder.back, n, level))]
-                inner += self._goods(rack, here, (eye_u, eye_h))
-                outside = max(low - eye_h, eye_h - high, 0.0)
-                parts.append((outside + 1e-6, inner))
-            parts.sort(key=lambda part: -part[0])
-            layers += [layer for _, group in parts for layer in group]
-        layers.append(Layer(0, builder.sign))
-        return layers
-
-    def _goods(self, rack: Rack, blocks: list[Block], eye: tuple[float, float]) -> list[Layer]:
-        """Return the goods of one level of one bay, back to front; number and schedule them."""
-        layers = []
-        camera, lighting = self._site.camera, self._site.lighting(rack)
-        for block in sorted(blocks, key=lambda one: (-_away(one, eye[0]), one.number)):
-            numbers = {}
-            for item in block.items:
-                number = len(self._things) + 1
-                self._things[number] = _Thing(block, rack)
-                numbers[id(item)] = number
-            timeline = Timeline(self.options.seed, block, self.options.cycle_s)
-            self._stock.append((timeline, tuple(numbers.values())))
-            for item in sorted(
-                block.items,
-                key=lambda one: (
-                    -one.row,
-                    -abs(one.spot.at[0] - eye[0]),
-                    -abs(one.spot.at[2] - eye[1]),
-                ),
-            ):
-                draw = partial(draw_product, block.product, camera, lighting, item.spot)
-                layers.append(Layer(numbers[id(item)], draw))
-        return layers
-
-    def _fits(self, spot: Spot, product: Product) -> bool:
-        """Whether the split of locations allows a product there, hidden parts included."""
-        width, depth, height = (side / 2 for side in product.size)
-        corners = np.array(
-            [(x, y, z) for x in (-width, width) for y in (-depth, depth) for z in (0, 2 * height)]
-        )
-        pixels = self._site.camera.project(spot.world(corners))
-        low, high = pixels.min(axis=0) - 1.0, pixels.max(axis=0) + 2.0
-        box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-        return allows(product.label, self.options.locations, box, self.options.resolution_wh)
+            if number in labels:
+                walker = labels[number]
+                aisle = self._site.nearest(walker.at)
+                placed.append(Placed(number, walker.label, one.box, visible, aisle, None, None))
+                continue
+            block, rack = self._inventory.of(number)
+            label = block.product.label
+            where = (rack.aisle, block.bay, block.level)
+            placed.append(Placed(number, label, one.box, visible, *where))
+        return placed
 
 
-def _away(block: Block, eye_u: float) -> float:
-    """Return how far to the side of the camera a block is; what carries others comes first."""
-    centre = float(np.mean([item.spot.at[0] for item in block.items]))
-    return abs(centre - eye_u) + (10.0 if block.product.label == "pallet" else 0.0)
+def _walk_in(
+    image: Image,
+    identities: Identities,
+    seen: dict[int, Seen],
+    walkers: list[tuple[Walker, Patch]],
+) -> Identities:
+    """Paint walkers over a picture, and look again at what they may hide."""
+    height, width = identities.shape
+    for walker, patch in walkers:
+        patch.paint(image, identities, walker.number, (0, 0, width, height))
+    hidden = [
+        one for one in seen.values() if any(common(one.box, patch.region) for _, patch in walkers)
+    ]
+    reaches = [(one.number, one.reach, one.whole) for one in hidden]
+    reaches += [(walker.number, patch.region, patch.whole) for walker, patch in walkers]
+    _replace(identities, seen, reaches)
+    return identities
+
+
+def _look_everywhere(identities: Identities, seen: dict[int, Seen]) -> dict[int, Seen]:
+    """Return what is visible of objects that can be anywhere in the picture now."""
+    height, width = identities.shape
+    everywhere = (0, 0, width, height)
+    moved = dict(seen)
+    _replace(identities, moved, [(one.number, everywhere, one.whole) for one in seen.values()])
+    return moved
+
+
+def _replace(
+    identities: Identities,
+    seen: dict[int, Seen],
+    reaches: list[tuple[int, tuple[int, int, int, int], int]],
+) -> None:
+    for number, reach, whole in reaches:
+        seen.pop(number, None)
+        found = look(identities, number, reach, whole)
+        if found is not None:
+            seen[number] = found
