@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .room import draw_room
 from .scene import Layer
 from .solids import draw_product
-from .structure import RackBuilder, draw_room
+from .structure import RackBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

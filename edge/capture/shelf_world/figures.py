@@ -215,7 +215,7 @@ def _draw_capsule(
     shown = (rest > 0) & (depth > near[there])
     light = 0.50 + 0.42 * bulge / radius - 0.38 * off_y / radius - 0.08 * off_x / radius
     banded = (along >= part.band[0]) & (along <= part.band[1])
-    paint = np.where(banded[..., None], np.float32(part.band_colour), np.float32(part.colour))
+    paint = np.where(banded[..., None], np.array(part.band_colour), np.array(part.colour))
     np.copyto(near[there], depth.astype(np.float32), where=shown)
     np.copyto(colour[there], (paint * light[..., None]).astype(np.float32), where=shown[..., None])
 

@@ -18,7 +18,7 @@ _CELLS, _CELL_PX, _QUIET = 6, 12, 1
 
 
 def marker_ids(aisles: Sequence[str]) -> dict[str, int]:
-    """Return the marker's id of each aisle: its number where all have one below 50, else 0, 1, …"""
+    """Return each aisle's marker: its number where all have one below 50, else their order."""
     if all(aisle.isdecimal() and int(aisle) < _COUNT for aisle in aisles):
         return {aisle: int(aisle) for aisle in aisles}
     return {aisle: number for number, aisle in enumerate(aisles)}

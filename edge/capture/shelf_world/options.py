@@ -55,13 +55,13 @@ class WorldOptions:
         width, height = self.resolution_wh
         if not (160 <= width <= 4096 and 120 <= height <= 4096):  # noqa: PLR2004
             raise ValueError(
-                f"WorldOptions.resolution_wh: 160x120 to 4096x4096, got {width, height}"
+                f"WorldOptions.resolution_wh: expected 160x120 to 4096x4096, got {width}x{height}"
             )
         if self.view is not View.MAST and len(self.aisles) > 2:  # noqa: PLR2004 - sides of an aisle
             raise ValueError(f"WorldOptions.aisles: {self.view.value} shows 1 or 2, {self.aisles}")
         if self.view is View.MAST and self.locations is not Locations.ALL:
             raise ValueError(
-                f"WorldOptions.locations: a mast's picture moves, expected all, {self.locations.value}"
+                f"WorldOptions.locations: a mast moves: expected all, got {self.locations.value}"
             )
         if not self.aisles or len(set(self.aisles)) != len(self.aisles):
             raise ValueError(f"WorldOptions.aisles: expected different names, got {self.aisles}")
@@ -78,7 +78,6 @@ def parse_world(uri: str) -> WorldOptions:
         chosen["view"] = _choice(View)(parts.netloc)
     except ValueError as error:
         raise _wrong(uri, f"view: {error}, found {parts.netloc!r}") from None
-    size = dict(zip(("width", "height"), WorldOptions().resolution_wh, strict=True))
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
         if key not in _OPTIONS:
             raise _wrong(uri, f"unknown option {key!r}, known are {', '.join(_OPTIONS)}")
@@ -89,9 +88,8 @@ def parse_world(uri: str) -> WorldOptions:
             chosen[field] = convert(value)
         except ValueError as error:
             raise _wrong(uri, f"option {key}: {error}, found {value!r}") from None
-    for key in size:
-        size[key] = int(str(chosen.pop(key, size[key])))
-    chosen["resolution_wh"] = (size["width"], size["height"])
+    width, height = WorldOptions().resolution_wh
+    chosen["resolution_wh"] = (chosen.pop("width", width), chosen.pop("height", height))
     try:
         return WorldOptions(**chosen)  # type: ignore[arg-type]
     except ValueError as error:

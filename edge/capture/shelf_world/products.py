@@ -121,7 +121,7 @@ def _handling_marks(face: Image, ink: Bgr) -> None:
             [(0.03, 0.80), (0.06, 0.86), (0.04, 0.86), (0.04, 0.95), (0.02, 0.95), (0.02, 0.86),
              (0.0, 0.86)]
         )  # fmt: skip
-        points = (arrow + (left, 0)) * (columns, rows)
+        points = (arrow + np.array([left, 0.0])) * (columns, rows)
         cv2.fillPoly(face, [np.round(points * 16).astype(np.int32)], ink, cv2.LINE_AA, 4)
 
 

@@ -49,9 +49,9 @@ def draw_round(painter: Painter, product: Product, profile: Profile) -> None:
     pixels = painter.sketch.pixels(painter.spot.rack.world(local))
     columns = max(4, round(float(np.hypot(*(pixels[1] - pixels[0])))))
     rows = max(4, round(float(np.hypot(*(pixels[3] - pixels[0])))))
-    x = (np.arange(columns, dtype=np.float32) + 0.5) / columns * 2 - 1
-    seen = np.linspace(height + reach, -reach, rows, dtype=np.float32)[:, None] + x[None] * 0
-    x = np.broadcast_to(x[None] * np.float32(radius), seen.shape)
+    across = ((np.arange(columns) + 0.5) / columns * 2 - 1) * radius
+    down = np.linspace(height + reach, -reach, rows)
+    x, seen = (np.asarray(grid, np.float32) for grid in np.meshgrid(across, down))
     picture, cover = _body(painter, product, profile, (x, seen), (toward, tilt))
     if tilt > 0:
         _lid(painter, product, profile, (x, seen), (tilt, picture, cover))
@@ -61,7 +61,7 @@ def draw_round(painter: Painter, product: Product, profile: Profile) -> None:
 def _line_of_sight(painter: Painter, height: float) -> tuple[Points, float]:
     """Return the horizontal direction to the camera, in rack axes, and the tangent of its rise."""
     eye = painter.spot.rack.local(painter.camera.position[None])[0]
-    ray = eye - (np.array(painter.spot.at) + (0, 0, height / 2))
+    ray = eye - np.array(painter.spot.at) - np.array([0.0, 0.0, height / 2])
     level = float(np.hypot(ray[0], ray[1]))
     return np.array([ray[0] / level, ray[1] / level, 0.0]), float(ray[2] / level)
 
@@ -110,8 +110,7 @@ def _fit(wrap: Image, shape: tuple[int, ...], height: float, radius: float) -> I
     columns = min(wrap.shape[1], round(shape[0] / height * radius * 2 * np.pi) + 4)
     if (rows, columns) == wrap.shape[:2]:
         return wrap
-    smaller: Image = cv2.resize(wrap, (columns, rows), interpolation=cv2.INTER_AREA)
-    return smaller
+    return np.asarray(cv2.resize(wrap, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _light(

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from edge.frame import Image
-
-    from .patch import Identities
     from .views import Station
 
 _STOP_S, _DRIVE_S = 5.0, 1.2
@@ -48,7 +43,7 @@ def pose_at(time_s: float, ways_m: tuple[float | None, ...]) -> Pose:
 
 
 class Motion:
-    """Shows the pictures of stations from where the camera is between them.
+    """Says which part of which station's picture a camera sees from between the stations.
 
     The rack's front moves as it should. What is deeper in the rack should move less and does not:
     the ground truth moves with the picture.
@@ -67,19 +62,14 @@ class Motion:
             return Pose(0, 0.0, 0.0)
         return pose_at(time_s, self._ways)
 
-    def moved(self, pose: Pose, image: Image, identities: Identities) -> tuple[Image, Identities]:
-        """Return a station's picture and object numbers as seen from a pose beside it."""
-        import cv2
+    def window(self, pose: Pose) -> int:
+        """Return where in a station's picture, pixels from its left, the frame begins."""
+        pixels = pose.offset_m * self._pixels_per_m(pose.station)
+        return self._stations[pose.station].margin_px + round(pixels)
 
-        pixels_per_m = self._pixels_per_m(pose.station)
-        matrix = np.array([(1.0, 0.0, -pose.offset_m * pixels_per_m), (0.0, 1.0, 0.0)])
-        size = (image.shape[1], image.shape[0])
-        seen = cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_REPLICATE)
-        smear = round(abs(pose.speed_m_s) * _SHUTTER_S * pixels_per_m) | 1
-        if smear > 1:
-            seen = cv2.blur(seen, (smear, 1))
-        numbers = cv2.warpAffine(identities, matrix, size, flags=cv2.INTER_NEAREST)
-        return np.asarray(seen, np.uint8), np.asarray(numbers, np.uint16)
+    def smear_px(self, pose: Pose) -> int:
+        """Return how many pixels the rack's front moves while the shutter is open."""
+        return round(abs(pose.speed_m_s) * _SHUTTER_S * self._pixels_per_m(pose.station))
 
     def _pixels_per_m(self, station: int) -> float:
         """Return the scale of the rack's front plane."""

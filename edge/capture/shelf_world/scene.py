@@ -131,7 +131,7 @@ class Scene:
         sharp = self._sharp[source[1] : source[3], source[0] : source[2]]
         if self._focus > 0:
             side = 2 * _FOCUS_PX + 1
-            sharp = cv2.GaussianBlur(sharp, (side, side), self._focus)
+            sharp = np.asarray(cv2.GaussianBlur(sharp, (side, side), self._focus), np.uint8)
         x, y = target[0] - source[0], target[1] - source[1]
         inner = sharp[y : y + target[3] - target[1], x : x + target[2] - target[0]]
         there = np.s_[target[1] : target[3], target[0] : target[2]]

@@ -109,8 +109,8 @@ class Sketch:
         points = np.round(polygon * (1 << _SHIFT)).astype(np.int32)
         cv2.fillConvexPoly(layer, points, round(255 * strength), cv2.LINE_8, _SHIFT)
         side = max(1, round(blur_px)) | 1
-        layer = cv2.blur(cv2.blur(layer, (side, side)), (side, side))
-        self._shadow = cv2.max(self._shadow, layer)
+        soft = cv2.blur(cv2.blur(layer, (side, side)), (side, side))
+        self._shadow = np.asarray(cv2.max(self._shadow, soft), np.uint8)
 
     def finish(self) -> Patch:
         """Return the patch as the camera shows it."""
@@ -124,15 +124,14 @@ class Sketch:
         keep = 255 - cover
         if self._shadow is not None:
             shadow = self._bent(self._shadow)
-            keep = cv2.multiply(keep, 255 - shadow, scale=1 / 255)
-        return Patch(
-            self.region, colour, cv2.merge((keep, keep, keep)), solid, int(np.count_nonzero(solid))
-        )
+            keep = np.asarray(cv2.multiply(keep, 255 - shadow, scale=1 / 255), np.uint8)
+        keep = np.repeat(keep[..., None], 3, axis=2)
+        return Patch(self.region, colour, keep, solid, int(np.count_nonzero(solid)))
 
     def _bent(self, fine: Image) -> Image:
         import cv2
 
-        return np.asarray(cv2.remap(fine, *self._maps, cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.remap(fine, self._maps[0], self._maps[1], cv2.INTER_LINEAR), np.uint8)
 
 
 def fitted(texture: Image, corners: Sequence[Sequence[float]] | npt.NDArray[np.float32]) -> Image:

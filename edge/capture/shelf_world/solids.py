@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from .round_goods import draw_round
 from .sketch import FINE, REACH, Sketch, fitted
@@ -101,8 +102,7 @@ def lit_texture(painter: Painter, corners: Points, texture: Image) -> Image:
     grid = (bright[..., None] * np.array(light.tint)).astype(np.float32)
     size = (texture.shape[1], texture.shape[0])
     grown = cv2.resize(grid, size, interpolation=cv2.INTER_LINEAR)
-    shown: Image = cv2.multiply(texture, grown, dtype=cv2.CV_8U)
-    return shown
+    return np.asarray(cv2.multiply(texture, grown, dtype=cv2.CV_8U), np.uint8)
 
 
 def draw_product(product: Product, camera: Camera, lighting: Lighting, spot: Spot) -> Patch | None:
@@ -212,7 +212,7 @@ def _draw_tote(painter: Painter, product: Product) -> None:
         painter.face(strip, rim)
 
 
-def _faces_camera(pixels: Points) -> bool:
+def _faces_camera(pixels: npt.NDArray[np.float32]) -> bool:
     """Whether a quadrilateral from its top left clockwise is seen from its outside."""
     diagonal, other = pixels[2] - pixels[0], pixels[3] - pixels[1]
     return float(diagonal[0] * other[1] - diagonal[1] * other[0]) > 1.0

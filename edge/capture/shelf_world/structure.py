@@ -1,4 +1,4 @@
-"""Draw what does not move: the room, uprights, boards and beams, price rails, signs, markers."""
+"""Draw a rack: uprights, boards and beams, price rails, signs, markers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from .prints import bar_code, fill, write
 from .rack import POST_M
 from .solids import Painter, Spot
+from .surfaces import PX_PER_M, edges_of, lying, plain, standing, uneven
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from .rack import Lighting, Rack
     from .styles import Bgr
 
-_PX_PER_M = 480
-_LONG = 9
-"""Points along a long edge, so that a bent edge stays inside its patch."""
-
 
 @dataclass(frozen=True)
 class Steel:
@@ -34,51 +31,6 @@ class Steel:
     beam: Bgr
     deck: Bgr
     sign: Bgr
-
-
-def _texture(width_m: float, height_m: float, colour: Bgr) -> Image:
-    size = (max(4, round(height_m * _PX_PER_M)), max(4, round(width_m * _PX_PER_M)), 3)
-    texture: Image = np.empty(size, np.uint8)
-    texture[:] = colour
-    return texture
-
-
-def _noisy(texture: Image, chance: np.random.Generator, amount: float, coarse: int) -> Image:
-    import cv2
-
-    rows, columns = texture.shape[:2]
-    size = (max(2, rows // coarse), max(2, columns // coarse))
-    blotches = cv2.resize(
-        chance.normal(0, amount, size).astype(np.float32),
-        (columns, rows),
-        interpolation=cv2.INTER_CUBIC,
-    )
-    fine = chance.normal(0, amount / 2, (rows, columns))
-    noisy: Image = np.clip(texture + (blotches + fine)[..., None], 0, 255).astype(np.uint8)
-    return noisy
-
-
-def _upright_face(left: float, right: float, low: float, high: float, d: float) -> Points:
-    """Return a face parallel to the rack's front, seen from the aisle."""
-    return np.array([(left, d, high), (right, d, high), (right, d, low), (left, d, low)])
-
-
-def _flat_face(left: float, right: float, front: float, back: float, h: float) -> Points:
-    """Return a level face, seen from above."""
-    return np.array([(left, back, h), (right, back, h), (right, front, h), (left, front, h)])
-
-
-def _outline(left: float, right: float, low: float, high: float, depth: float) -> Points:
-    """Return points along all edges of a block from the front, d = -0.1, to `depth`."""
-    step = np.linspace(0, 1, _LONG)
-    return np.array(
-        [
-            (left + (right - left) * a, d, low + (high - low) * b)
-            for d in (-0.1, depth)
-            for a, b in [(s, e) for s in step for e in (0.0, 1.0)]
-            + [(e, s) for s in step for e in (0.0, 1.0)]
-        ]
-    )
 
 
 class RackBuilder:
@@ -105,17 +57,17 @@ class RackBuilder:
         rack = self._rack
         left, right = self._sides(bay)
         low, high = rack.levels[level], rack.ceiling(level)
-        painter = self._painter(_outline(left, right, low, high, rack.depth), high)
+        painter = self._painter(edges_of(left, right, low, high, rack.depth), high)
         if painter.sketch.region is None:
             return None
-        sheet = _texture(right - left, high - low, self._steel.deck)
+        sheet = plain(right - left, high - low, self._steel.deck)
         sheet = (sheet * 0.8).astype(np.uint8)
-        pitch, hole = round(0.05 * _PX_PER_M), round(0.012 * _PX_PER_M)
+        pitch, hole = round(0.05 * PX_PER_M), round(0.012 * PX_PER_M)
         for shift in range(hole):
             sheet[shift::pitch, pitch // 2 :: pitch] = sheet[0, 0] // 3
             for wide in range(1, hole):
                 sheet[shift::pitch, pitch // 2 + wide :: pitch] = sheet[0, 0] // 3
-        painter.face(_upright_face(left, right, low, high, rack.depth), sheet)
+        painter.face(standing(left, right, low, high, rack.depth), sheet)
         return painter.sketch.finish()
 
     def board(self, bay: int, level: int) -> Patch | None:
@@ -125,26 +77,26 @@ class RackBuilder:
         left, right = left + POST_M / 2, right - POST_M / 2
         top = rack.levels[level]
         below = rack.ceiling(level - 1) if level else 0.0
-        outline = _outline(left, right, below, top, rack.depth)
+        outline = edges_of(left, right, below, top, rack.depth)
         painter = self._painter(outline, rack.ceiling(level))
         if painter.sketch.region is None:
             return None
-        deck = _texture(right - left, rack.depth, self._steel.deck)
-        deck[:: max(2, _PX_PER_M // 16)] = (deck[0, 0] * 0.75).astype(np.uint8)
-        painter.face(_flat_face(left, right, 0.0, rack.depth, top), deck)
-        under = _flat_face(left, right, 0.0, rack.depth, below)[[3, 2, 1, 0]]
+        deck = plain(right - left, rack.depth, self._steel.deck)
+        deck[:: max(2, PX_PER_M // 16)] = (deck[0, 0] * 0.75).astype(np.uint8)
+        painter.face(lying(left, right, 0.0, rack.depth, top), deck)
+        under = lying(left, right, 0.0, rack.depth, below)[[3, 2, 1, 0]]
         painter.face(under, (deck * 0.45).astype(np.uint8))
         painter.spot = Spot(rack, (0.0, 0.0, 0.0))
         front = self._beam(bay, level, right - left, top - below)
-        painter.face(_upright_face(left, right, below, top, -0.012), front)
-        lip = _texture(right - left, 0.02, self._steel.beam)
-        painter.face(_flat_face(left, right, -0.012, 0.03, top), lip)
+        painter.face(standing(left, right, below, top, -0.012), front)
+        lip = plain(right - left, 0.02, self._steel.beam)
+        painter.face(lying(left, right, -0.012, 0.03, top), lip)
         return painter.sketch.finish()
 
     def _beam(self, bay: int, level: int, width: float, height: float) -> Image:
         """Return a beam's front: a fold along its edges, the rail, a tag every so often."""
         chance = self._chance(1, bay, level)
-        face = _noisy(_texture(width, height, self._steel.beam), chance, 2.0, 16)
+        face = uneven(plain(width, height, self._steel.beam), chance, 2.0, 16)
         rows, columns = face.shape[:2]
         face[: max(1, rows // 10)] = np.clip(face[: max(1, rows // 10)] * 1.3, 0, 255)
         face[-max(1, rows // 8) :] = face[-max(1, rows // 8) :] // 2
@@ -160,7 +112,7 @@ class RackBuilder:
     @staticmethod
     def _tag(rail: Image, x: float, columns: int, chance: np.random.Generator) -> None:
         yellow = chance.random() < 0.2  # noqa: PLR2004 - one in five is an offer
-        left, width = round(x * columns), round(0.055 * _PX_PER_M)
+        left, width = round(x * columns), round(0.055 * PX_PER_M)
         tag = rail[1:-1, left : left + width]
         if min(tag.shape[:2]) < 8:  # noqa: PLR2004 - too small to print on
             return
@@ -174,17 +126,17 @@ class RackBuilder:
         rack = self._rack
         centre = number * rack.bay_m
         left, right = centre - POST_M / 2, centre + POST_M / 2
-        outline = _outline(centre - 0.1, centre + 0.1, 0, rack.top, rack.depth)
+        outline = edges_of(centre - 0.1, centre + 0.1, 0, rack.top, rack.depth)
         painter = self._painter(outline, None)
         if painter.sketch.region is None:
             return None
         chance = self._chance(2, number)
-        post = _noisy(_texture(POST_M, rack.top, self._steel.upright), chance, 2.5, 24)
+        post = uneven(plain(POST_M, rack.top, self._steel.upright), chance, 2.5, 24)
         columns = post.shape[1]
         edge = max(1, columns // 8)
         post[:, :edge] = np.clip(post[:, :edge] * 1.2, 0, 255)
         post[:, -edge:] = post[:, -edge:] // 3 * 2
-        pitch, hole = round(0.05 * _PX_PER_M), round(0.016 * _PX_PER_M)
+        pitch, hole = round(0.05 * PX_PER_M), round(0.016 * PX_PER_M)
         for column in (columns // 3, columns * 2 // 3):
             for shift in range(hole):
                 post[shift::pitch, column - hole // 4 : column + hole // 4 + 1] = (24, 24, 24)
@@ -199,14 +151,14 @@ class RackBuilder:
                      (u, order[0], 0)]
                 )  # fmt: skip
                 painter.face(wall, side)
-            painter.face(_upright_face(left, right, 0, rack.top, near), post)
+            painter.face(standing(left, right, 0, rack.top, near), post)
         return painter.sketch.finish()
 
     def _end_panel(self, painter: Painter, u: float) -> None:
         """Close a rack's end with a sheet, seen from outside or from inside."""
         rack = self._rack
-        sheet = _texture(rack.depth, rack.top, self._steel.deck)
-        sheet[:, :: max(2, _PX_PER_M // 8)] = (sheet[0, 0] * 0.8).astype(np.uint8)
+        sheet = plain(rack.depth, rack.top, self._steel.deck)
+        sheet[:, :: max(2, PX_PER_M // 8)] = (sheet[0, 0] * 0.8).astype(np.uint8)
         end = np.array(
             [(u, 0.0, rack.top), (u, rack.depth, rack.top), (u, rack.depth, 0), (u, 0.0, 0)]
         )
@@ -222,27 +174,27 @@ class RackBuilder:
     def plates(self, number: int, marker: Image | None) -> Patch | None:
         """Draw what hangs on an upright: a plate with the aisle and its number, a marker."""
         centre = number * self._rack.bay_m
-        outline = _outline(centre - 0.1, centre + 0.1, 1.02, 1.47, 0.0)
+        outline = edges_of(centre - 0.1, centre + 0.1, 1.02, 1.47, 0.0)
         painter = self._painter(outline, None)
         if painter.sketch.region is None:
             return None
-        plate = _texture(0.12, 0.07, (245, 245, 245))
+        plate = plain(0.12, 0.07, (245, 245, 245))
         fill(plate, (0.03, 0.05, 0.94, 0.90), self._steel.sign)
         write(plate, f"{self._rack.aisle}-{number + 1}", (0.1, 0.2, 0.8, 0.6), (255, 255, 255))
-        painter.face(_upright_face(centre - 0.06, centre + 0.06, 1.40, 1.47, -0.03), plate)
+        painter.face(standing(centre - 0.06, centre + 0.06, 1.40, 1.47, -0.03), plate)
         if marker is not None:
-            painter.face(_upright_face(centre - 0.08, centre + 0.08, 1.02, 1.18, -0.03), marker)
+            painter.face(standing(centre - 0.08, centre + 0.08, 1.02, 1.18, -0.03), marker)
         return painter.sketch.finish()
 
     def line(self) -> Patch | None:
         """Draw the yellow line on the floor along the rack, and the rack's own shadow."""
         rack = self._rack
-        flat = _flat_face(-0.1, rack.length + 0.1, -0.40, -0.33, 0.0)
-        shadow = _flat_face(-0.1, rack.length + 0.1, -0.10, rack.depth, 0.0)
+        flat = lying(-0.1, rack.length + 0.1, -0.40, -0.33, 0.0)
+        shadow = lying(-0.1, rack.length + 0.1, -0.10, rack.depth, 0.0)
         painter = self._painter(np.concatenate([flat, shadow]), None)
         if painter.sketch.region is None:
             return None
-        paint = _noisy(_texture(rack.length, 0.07, (40, 190, 235)), self._chance(4), 12.0, 8)
+        paint = uneven(plain(rack.length, 0.07, (40, 190, 235)), self._chance(4), 12.0, 8)
         painter.face(flat, paint)
         painter.sketch.shadow(painter.sketch.pixels(rack.world(shadow)), 0.6, 40)
         return painter.sketch.finish()
@@ -252,68 +204,14 @@ class RackBuilder:
         rack = self._rack
         centre, width, height = rack.length / 2, 0.62, 0.20
         low = rack.top - 0.12
-        outline = _outline(centre - width / 2, centre + width / 2, low, low + height, 0.0)
+        outline = edges_of(centre - width / 2, centre + width / 2, low, low + height, 0.0)
         painter = self._painter(outline, None)
         if painter.sketch.region is None:
             return None
-        board = _texture(width, height, self._steel.sign)
+        board = plain(width, height, self._steel.sign)
         fill(board, (0.02, 0.06, 0.96, 0.04), (255, 255, 255))
         fill(board, (0.02, 0.90, 0.96, 0.04), (255, 255, 255))
         write(board, f"AISLE {rack.aisle}", (0.08, 0.24, 0.84, 0.52), (255, 255, 255))
         left, right = centre - width / 2, centre + width / 2
-        painter.face(_upright_face(left, right, low, low + height, -0.06), board)
+        painter.face(standing(left, right, low, low + height, -0.06), board)
         return painter.sketch.finish()
-
-
-@dataclass(frozen=True)
-class Room:
-    """Floor and far wall in the axes of `frame`, metres, and their colours BGR."""
-
-    frame: Rack
-    left: float
-    right: float
-    front: float
-    back: float
-    floor: Bgr
-    wall: Bgr
-
-
-def draw_room(room: Room, camera: Camera, lighting: Lighting, seed: Sequence[int]) -> Patch | None:
-    """Draw the floor and the wall behind everything."""
-    high = 9.0
-    outline = np.concatenate(
-        [
-            _outline(room.left, room.right, 0.0, high, room.back),
-            _flat_face(room.left, room.right, room.front, room.back, 0.0),
-        ]
-    )
-    spot = Spot(room.frame, (0.0, 0.0, 0.0))
-    painter = Painter(camera, lighting, spot, outline, reach=0.0)
-    chance = np.random.default_rng([*seed, 3])
-    wall = _noisy(np.full((270, 900, 3), room.wall, np.uint8), chance, 3.0, 20)
-    wall[:, ::75] = (wall[:, ::75] * 0.8).astype(np.uint8)
-    wall[196:200] = (wall[196:200] * 0.85).astype(np.uint8)
-    painter.face(_upright_face(room.left, room.right, 0.0, high, room.back), wall)
-    floor = _concrete(room.floor, chance)
-    painter.face(_flat_face(room.left, room.right, room.front, room.back, 0.0), floor)
-    return painter.sketch.finish()
-
-
-def _concrete(colour: Bgr, chance: np.random.Generator) -> Image:
-    """Return a floor: blotches, joints, scuffs, and the yellow line along the rack."""
-    import cv2
-
-    floor = _noisy(np.full((700, 1800, 3), colour, np.uint8), chance, 5.0, 60)
-    for _ in range(40):
-        start = chance.uniform((0, 0), (1800, 700))
-        end = start + chance.normal(0, (90, 12))
-        cv2.line(
-            floor,
-            (int(start[0]), int(start[1])),
-            (int(end[0]), int(end[1])),
-            [round(c * 0.82) for c in colour],
-            int(chance.integers(1, 4)),
-            cv2.LINE_AA,
-        )
-    floor[:, ::450] = (floor[:, ::450] * 0.6).astype(np.uint8)
-    return floor

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 from .splits import variants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
     from .splits import Split
 
@@ -113,7 +113,7 @@ LIGHTS = (
     Light(0.30, 0.95, -0.3, 2, (1.10, 1.00, 0.88), 3.6),
     Light(0.78, 0.60, 0.0, 4, (1.02, 1.02, 0.98), 1.5),
     Light(0.44, 1.30, 0.7, 2, (0.94, 1.00, 1.00), 2.2),
-    Light(0.26, 1.00, -0.8, 1, (1.14, 0.98, 0.86), 4.2),
+    Light(0.36, 1.05, -0.8, 1, (1.12, 0.98, 0.88), 3.8),
 )
 """From bright day to one lamp at night."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from .camera_optics import look_at
 from .options import View
 from .rack import Lamp, Lighting, Rack
-from .structure import Room, Steel
+from .room import Room
+from .structure import Steel
 from .styles import FLOORS, LIGHTS, RACKS, SIGNS, WALLS
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from .camera_optics import Camera, Points
     from .options import WorldOptions
-    from .styles import Light, Picker
+    from .styles import Bgr, Light, Picker
+
+Metres = tuple[float, float, float]
 
 _DEPTH_M = 0.80
 _LAMP_HIGH_M = 3.3
@@ -32,6 +35,8 @@ class Station:
     camera: Camera
     racks: tuple[Rack, ...]
     room: Room
+    margin_px: int = 0
+    """What the camera sees left and right of the picture, for when it moves on."""
 
     def zones(self) -> dict[str, list[tuple[float, float]]]:
         """Return the outline of each aisle's racks in the picture: corners, as fractions of it.
@@ -53,7 +58,8 @@ class Station:
         import cv2
 
         width, height = self.camera.resolution_wh
-        pixels = self.camera.project(corners).astype(np.float32)
+        width -= 2 * self.margin_px
+        pixels = (self.camera.project(corners) - (self.margin_px, 0)).astype(np.float32)
         hull = np.asarray(cv2.convexHull(pixels), np.float64).reshape(-1, 2)
         inside = np.clip(hull / (width, height), 0.0, 1.0).round(4)
         return [(float(x), float(y)) for x, y in inside]
@@ -67,7 +73,7 @@ class Site:
     """One for a camera that does not move; else in the order of its way."""
     steel: Steel
     light: Light
-    lamps: tuple[tuple[float, float, float], ...]
+    lamps: tuple[Metres, ...]
     """In world metres."""
     path: tuple[Points, Points] | None
     """Where people walk, from and to, in world metres; None: nobody does."""
@@ -128,9 +134,7 @@ def _steel(picker: Picker) -> Steel:
     return Steel(upright, beam, deck, picker.pick("sign", SIGNS))
 
 
-def _row_of_lamps(
-    light: Light, start: Points, end: Points
-) -> tuple[tuple[float, float, float], ...]:
+def _row_of_lamps(light: Light, start: Points, end: Points) -> tuple[Metres, ...]:
     share = (np.arange(light.lamps) + 0.5) / light.lamps + light.lean * 0.35
     return tuple(
         (float(p[0]), float(p[1]), float(p[2]))
@@ -176,10 +180,7 @@ def _aisle(options: WorldOptions, picker: Picker) -> Site:
     half, bays = picker.between(1.05, 1.30), 4
     left = _rack(options.aisles[0], _axes((-half, 0, 0), (0, 1, 0), (-1, 0, 0)), bays, picker)
     right = _rack(options.aisles[-1], _axes((half, 0, 0), (0, -1, 0), (1, 0, 0)), bays, picker)
-    right = Rack(
-        right.aisle, right.origin + np.array([0.0, right.length, 0.0]), right.along, right.inward, bays,
-        right.bay_m, right.levels, right.top, right.depth,
-    )  # fmt: skip
+    right = replace(right, origin=right.origin + np.array([0.0, right.length, 0.0]))
     far = max(left.length, right.length)
     eye = (picker.between(-0.25, 0.25), picker.between(-2.2, -1.7), picker.between(2.3, 2.8))
     target = (picker.between(-0.1, 0.1), 2.6, 0.80)
@@ -200,24 +201,34 @@ def _aisle(options: WorldOptions, picker: Picker) -> Site:
 
 def _mast(options: WorldOptions, picker: Picker) -> Site:
     """Drive along the racks of every aisle, one after the other, and stop before every bay."""
-    stations = []
+    stations: list[Station] = []
     angle = np.radians(picker.between(56, 64))
-    aspect = options.resolution_wh[0] / options.resolution_wh[1]
     floor, wall = picker.pick("floor", FLOORS), picker.pick("wall", WALLS)
     for number, aisle in enumerate(options.aisles):
         place = _axes((0, number * 5.0, 0), (1, 0, 0), (0, 1, 0))
-        rack = _rack(aisle, place, _MAST_BAYS, picker)
-        middle = rack.top * 0.54
-        away = (rack.top - 0.1) * aspect / 2 / float(np.tan(angle / 2))
-        room = Room(rack, -8.0, rack.length + 8.0, 0.7 - away, 1.9, floor, wall)
-        bays = range(rack.bays) if number % 2 == 0 else range(rack.bays)[::-1]
-        for bay in bays:
-            u = (bay + 0.5) * rack.bay_m
-            eye, target = np.array([(u, -away, middle), (u, 0.0, middle)]) + rack.origin
-            camera = look_at(eye.tolist(), target.tolist(), angle, options.resolution_wh, 0.0)
-            stations.append(Station(camera, (rack,), room))
+        stations += _stops(_rack(aisle, place, _MAST_BAYS, picker), angle, options, (floor, wall))
     light = picker.pick("light", LIGHTS)
     length = _MAST_BAYS * stations[0].racks[0].bay_m
     ends = np.array([(0.0, -1.5, _LAMP_HIGH_M), (length, -1.5, _LAMP_HIGH_M)])
     lamps = _row_of_lamps(light, *ends)
     return Site(tuple(stations), _steel(picker), light, lamps, None)
+
+
+def _stops(
+    rack: Rack, angle: float, options: WorldOptions, colours: tuple[Bgr, Bgr]
+) -> list[Station]:
+    """Return a station before every bay of a rack, the camera level with its middle."""
+    width, height = options.resolution_wh
+    away = (rack.top - 0.1) * width / height / 2 / float(np.tan(angle / 2))
+    per_m = width / 2 / float(np.tan(angle / 2)) / away
+    margin = round(rack.bay_m / 2 * per_m) + 2
+    wide = width + 2 * margin
+    angle = 2 * float(np.arctan(np.tan(angle / 2) * wide / width))
+    room = Room(rack, -8.0, rack.length + 8.0, 0.7 - away, 1.9, *colours)
+    stations = []
+    for bay in range(rack.bays):
+        u = (bay + 0.5) * rack.bay_m
+        points = rack.world(np.array([(u, -away, rack.top * 0.54), (u, 0.0, rack.top * 0.54)]))
+        camera = look_at(points[0].tolist(), points[1].tolist(), angle, (wide, height), 0.0)
+        stations.append(Station(camera, (rack,), room, margin))
+    return stations

@@ -125,7 +125,7 @@ class Walkers:
         region = (left + int(first), top + int(first_row), left + int(last), top + int(last_row))
         solid = cover[inner] >= 128  # noqa: PLR2004 - half covered
         whole = int(np.count_nonzero(solid))
-        return Patch(region, colour, cv2.merge((keep, keep, keep)), solid, whole)  # type: ignore[arg-type]
+        return Patch(region, colour, np.repeat(keep[..., None], 3, axis=2), solid, whole)
 
     def _sprite(self, walker: Walker, scale: float) -> Sprite:
         ray = self._camera.position - (walker.at + np.array([0.0, 0.0, _MIDDLE_M]))

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from edge.frame import Image
 
     from .options import WorldOptions
-    from .patch import Identities, Patch
+    from .patch import Identities, Patch, Region
+    from .route import Pose
     from .scene import Seen
     from .views import Station
     from .walkers import Walker
@@ -62,12 +63,10 @@ class ShelfWorld:
         pose = self._motion.at(time_s)
         scene = self._scene(pose.station)
         scene.show(self._inventory.present(time_s))
-        identities, seen = scene.identities, dict(scene.seen)
-        if pose.offset_m:
-            image, identities = self._motion.moved(pose, scene.image, identities)
-            seen = _look_everywhere(identities, seen)
+        if self._site.stations[pose.station].margin_px:
+            image, identities, seen = self._passing(pose, scene)
         else:
-            image = scene.image.copy()
+            image, identities, seen = scene.image.copy(), scene.identities, dict(scene.seen)
         walkers = self._walking(time_s)
         if walkers:
             identities = _walk_in(image, identities.copy(), seen, walkers)
@@ -98,7 +97,7 @@ class ShelfWorld:
             chance = np.random.default_rng([self.options.seed, 2])
             found = Scene(
                 arrange(self._site, station, stocked, self.options.seed),
-                self.options.resolution_wh,
+                station.camera.resolution_wh,
                 focus=float(chance.uniform(0.0, 0.75)),
                 corners=float(chance.uniform(0.05, 0.30)),
             )
@@ -107,6 +106,20 @@ class ShelfWorld:
                 self._scenes.popitem(last=False)
         self._scenes.move_to_end(number)
         return found
+
+    def _passing(self, pose: Pose, scene: Scene) -> tuple[Image, Identities, dict[int, Seen]]:
+        """Cut the frame of a camera between two stations out of a station's wider picture."""
+        import cv2
+
+        left, width = self._motion.window(pose), self.options.resolution_wh[0]
+        image = np.ascontiguousarray(scene.image[:, left : left + width])
+        identities = np.ascontiguousarray(scene.identities[:, left : left + width])
+        smear = self._motion.smear_px(pose)
+        if smear > 1:
+            image = np.asarray(cv2.blur(image, (smear, 1)), np.uint8)
+        seen = dict(scene.seen)
+        _replace(identities, seen, [_moved(one, left) for one in seen.values()])
+        return image, identities, seen
 
     def _walking(self, time_s: float) -> list[tuple[Walker, Patch]]:
         """Return who is in the picture, where the split of locations allows it."""
@@ -161,19 +174,15 @@ def _walk_in(
     return identities
 
 
-def _look_everywhere(identities: Identities, seen: dict[int, Seen]) -> dict[int, Seen]:
-    """Return what is visible of objects that can be anywhere in the picture now."""
-    height, width = identities.shape
-    everywhere = (0, 0, width, height)
-    moved = dict(seen)
-    _replace(identities, moved, [(one.number, everywhere, one.whole) for one in seen.values()])
-    return moved
+def _moved(one: Seen, left: int) -> tuple[int, Region, int]:
+    reach = (one.box[0] - left, one.box[1], one.box[2] - left, one.box[3])
+    return one.number, reach, one.whole
 
 
 def _replace(
     identities: Identities,
     seen: dict[int, Seen],
-    reaches: list[tuple[int, tuple[int, int, int, int], int]],
+    reaches: list[tuple[int, Region, int]],
 ) -> None:
     for number, reach, whole in reaches:
         seen.pop(number, None)
