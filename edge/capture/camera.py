@@ -202,7 +202,8 @@ class Camera:
             return str(session.error)
         return (
             f"{self.source}: OpenCV has been {session.doing[0].value} for {self._stuck_s:.0f} s, "
-            "far past its time-out, and its thread is given up"
+            "far past its time-out, and its thread is given up; "
+            "check the source with another program (ffplay, v4l2-ctl, gst-launch-1.0)"
         )
 
     def _is_news(self) -> bool:

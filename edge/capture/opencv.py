@@ -22,6 +22,7 @@ def import_cv2() -> Any:  # noqa: ANN401 - a module
     OpenCV and FFmpeg are kept from writing to stderr: their lines may hold a camera's password, and
     what they say we say ourselves.
     """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read when cv2 is loaded
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
     try:
         cv2 = importlib.import_module("cv2")
@@ -30,7 +31,8 @@ def import_cv2() -> Any:  # noqa: ANN401 - a module
             f"OpenCV is needed for cameras and pictures and cannot be imported ({error})",
             _FROM_JETPACK if _JETSON.exists() else "pip install 'aisle-edge[cpu]'",
         ) from error
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # It may have been loaded before us. OpenCV 5 has no more setLogLevel, 4.6 has nothing else.
+    (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
     return cv2
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -37,6 +38,8 @@ _BACKENDS = {
 _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 _TRUNCATED = 0.9
 _MARGIN_S = 0.2
+_GSTREAMER_TIMEOUTS = (4, 7)
+"""The OpenCV release since which its GStreamer backend has time-outs."""
 
 
 def check_video(source: Source) -> None:
@@ -106,15 +109,7 @@ class VideoReader(Reader):
 
     def _open(self) -> Any:  # noqa: ANN401 - cv2.VideoCapture; cv2 is imported late
         cv2, source = self._cv2, self._source
-        timeouts = [
-            *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(OPEN_TIMEOUT_S * 1000)),
-            *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(READ_TIMEOUT_S * 1000)),
-        ]
-        parameters = {
-            "FFMPEG": [*timeouts, cv2.CAP_PROP_N_THREADS, DECODE_THREADS],
-            "GSTREAMER": timeouts,
-            "V4L2": [],  # has a time-out of its own, 10 s, and refuses to be told another
-        }[_BACKENDS[source.kind]]
+        parameters = _parameters(cv2, _BACKENDS[source.kind])
         capture = cv2.VideoCapture(what_to_open(source), self._backend, parameters)
         if not capture.isOpened():
             capture.release()
@@ -155,6 +150,28 @@ def what_to_open(source: Source) -> str:
     if source.kind is Kind.GST and "appsink" not in source.target:
         return f"{source.target} ! {_SINK}"
     return source.target
+
+
+def _parameters(cv2: Any, backend: str) -> list[int]:  # noqa: ANN401
+    """Return the time-outs and threads that this OpenCV's backend understands.
+
+    One that it does not understand would keep it from opening at all.
+    """
+    wanted = {
+        "CAP_PROP_OPEN_TIMEOUT_MSEC": int(OPEN_TIMEOUT_S * 1000),
+        "CAP_PROP_READ_TIMEOUT_MSEC": int(READ_TIMEOUT_S * 1000),
+    }
+    if backend == "FFMPEG":
+        wanted["CAP_PROP_N_THREADS"] = DECODE_THREADS
+    release = tuple(int(part) for part in re.findall(r"\d+", cv2.__version__)[:2])
+    if backend == "V4L2" or (backend == "GSTREAMER" and release < _GSTREAMER_TIMEOUTS):
+        wanted = {}  # V4L2 has a time-out of its own, 10 s
+    return [
+        number
+        for name, value in wanted.items()
+        if hasattr(cv2, name)
+        for number in (getattr(cv2, name), value)
+    ]
 
 
 def _configure(cv2: Any, capture: Any, source: Source) -> None:  # noqa: ANN401

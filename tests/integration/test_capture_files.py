@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from tests.fakes.camera import picture, pictures
 pytestmark = pytest.mark.needs("cv2")
 
 FPS = 20
+ROOT = Path(__file__).parents[2]
 
 
 def camera(uri, deliver, fps=240.0):
@@ -307,6 +309,32 @@ def test_a_pipeline_without_gstreamer_is_refused_and_told_what_to_install(uri):
         pytest.skip("this OpenCV has GStreamer")
     with pytest.raises(MissingPackage, match=r"needs an OpenCV with GSTREAMER.*apt install"):
         camera(uri, print).check()
+
+
+def test_a_pipeline_is_read_by_an_opencv_with_gstreamer():
+    # The wheel has none; Debian's python3-opencv, and JetPack's, are for the system's Python.
+    python = "/usr/bin/python3"
+    probe = "import cv2; print(cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER))"
+    if not Path(python).exists() or _output(python, probe) != "True":
+        pytest.skip("needs Debian's python3-opencv")
+    program = (
+        "from edge.capture.reader import check, open_reader\n"
+        "from edge.capture.source import parse_source\n"
+        "source = parse_source('gst://videotestsrc ! video/x-raw,width=64,height=48')\n"
+        "check(source)\n"
+        "reader = open_reader(source)\n"
+        "times = [reader.grab() for _ in range(5)]\n"
+        "print(times == sorted(set(times)), reader.retrieve().shape)\n"
+    )
+
+    assert _output(python, program) == "True (48, 64, 3)"
+
+
+def _output(python, program):
+    ended = subprocess.run(
+        [python, "-c", program], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+    )
+    return ended.stdout.strip() or ended.stderr[-500:]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
