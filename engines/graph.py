@@ -88,13 +88,16 @@ class GraphBuilder:
         return self.op("GatherND", tensor, self.unsqueeze(index, 2), batch_dims=1)
 
     def publish(self, tensor: str, name: str) -> None:
-        """Give a tensor its public name."""
+        """Give a tensor its public name; one of the network's that has it gives it up."""
+        self._rename(name, self._name(name))
+        self._rename(tensor, name)
+
+    def _rename(self, old: str, new: str) -> None:
         for node in self.graph.node:
-            if tensor in node.output:
-                node.output[list(node.output).index(tensor)] = name
-            for position, read in enumerate(node.input):
-                if read == tensor:
-                    node.input[position] = name
+            for names in (node.output, node.input):
+                for position, name in enumerate(names):
+                    if name == old:
+                        names[position] = new
 
     def _name(self, stem: str) -> str:
         number = self._made.get(stem, 0)
