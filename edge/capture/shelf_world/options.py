@@ -21,6 +21,9 @@ FORM = (
     "&locations=all|lab|unseen&cycle=&blind_after=&markers=0|1]"
 )
 
+_SIDES = 2
+"""A camera that stands still shows two racks."""
+
 E = TypeVar("E", bound=Enum)
 
 
@@ -57,8 +60,11 @@ class WorldOptions:
             raise ValueError(
                 f"WorldOptions.resolution_wh: expected 160x120 to 4096x4096, got {width}x{height}"
             )
-        if self.view is not View.MAST and len(self.aisles) > 2:  # noqa: PLR2004 - sides of an aisle
-            raise ValueError(f"WorldOptions.aisles: {self.view.value} shows 1 or 2, {self.aisles}")
+        if self.view is not View.MAST and len(self.aisles) > _SIDES:
+            raise ValueError(
+                f"WorldOptions.aisles: expected 1 or {_SIDES} for {self.view.value}, "
+                f"got {len(self.aisles)}"
+            )
         if self.view is View.MAST and self.locations is not Locations.ALL:
             raise ValueError(
                 f"WorldOptions.locations: a mast moves: expected all, got {self.locations.value}"

@@ -40,10 +40,10 @@ class Sketch:
         reach_x, reach_y = round(width * reach), round(height * reach)
         low = np.floor(pixels.min(axis=0)).astype(int) - _EDGE_PX
         high = np.ceil(pixels.max(axis=0)).astype(int) + _EDGE_PX + 1
-        self.region = common(
-            (int(low[0]), int(low[1]), int(high[0]), int(high[1])),
-            (-reach_x, -reach_y, width + reach_x, height + reach_y),
-        )
+        box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+        self.region = common(box, (-reach_x, -reach_y, width + reach_x, height + reach_y))
+        if common(box, (0, 0, width, height)) is None:
+            self.region = None
         if self.region is None:
             return
         left, top, right, bottom = self.region

@@ -76,7 +76,7 @@ class Timeline:
 
     def _plan(self, cycle: int) -> None:
         chance = np.random.default_rng([*self._seed, cycle])
-        taken = round(self._full * float(chance.uniform(0.15, 0.95)))
+        taken = round(self._full * float(chance.uniform(0.1, 0.9)))
         turn = self._period * _TAKEN_BY
         self._taken = sorted(chance.uniform(0.0, turn, taken).tolist())
         self._filled = sorted(chance.uniform(turn, self._period, taken).tolist())
@@ -135,10 +135,8 @@ class Stocker:
         return names[int(self._picker.chance.choice(len(names), p=weights / weights.sum()))]
 
     def _columns(self, product: Product) -> int:
-        few = product.label in {"box", "tote"}
-        return int(
-            self._picker.chance.integers(1, 3) if few else self._picker.chance.integers(2, 5)
-        )
+        most = 3 if product.label in {"box", "tote"} else 6
+        return int(self._picker.chance.integers(1, most + 1))
 
     def _block(
         self,

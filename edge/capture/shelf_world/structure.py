@@ -10,7 +10,7 @@ import numpy as np
 from .prints import bar_code, fill, write
 from .rack import POST_M
 from .solids import Painter, Spot
-from .surfaces import PX_PER_M, edges_of, lying, plain, standing, uneven
+from .surfaces import edges_of, lying, plain, standing, uneven
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,10 @@ class Steel:
     sign: Bgr
 
 
+_TEXTURE_AT_M = 1.8
+"""Surfaces are fine enough for this distance from the camera."""
+
+
 class RackBuilder:
     """Draws the parts of one rack as one camera sees them."""
 
@@ -41,6 +45,13 @@ class RackBuilder:
     ) -> None:
         self._rack, self._camera, self._lighting, self._steel = rack, camera, lighting, steel
         self._seed = list(seed)
+        self._per_m = camera.focal_px / _TEXTURE_AT_M
+
+    def _plain(self, width: float, height: float, colour: Bgr) -> Image:
+        return plain(width, height, colour, self._per_m)
+
+    def _pixels(self, metres: float) -> int:
+        return max(1, round(metres * self._per_m))
 
     def _painter(self, outline: Points, ceiling: float | None) -> Painter:
         spot = Spot(self._rack, (0.0, 0.0, 0.0), ceiling=ceiling)
@@ -60,9 +71,9 @@ class RackBuilder:
         painter = self._painter(edges_of(left, right, low, high, rack.depth), high)
         if painter.sketch.region is None:
             return None
-        sheet = plain(right - left, high - low, self._steel.deck)
+        sheet = self._plain(right - left, high - low, self._steel.deck)
         sheet = (sheet * 0.8).astype(np.uint8)
-        pitch, hole = round(0.05 * PX_PER_M), round(0.012 * PX_PER_M)
+        pitch, hole = self._pixels(0.05), self._pixels(0.012)
         for shift in range(hole):
             sheet[shift::pitch, pitch // 2 :: pitch] = sheet[0, 0] // 3
             for wide in range(1, hole):
@@ -81,22 +92,22 @@ class RackBuilder:
         painter = self._painter(outline, rack.ceiling(level))
         if painter.sketch.region is None:
             return None
-        deck = plain(right - left, rack.depth, self._steel.deck)
-        deck[:: max(2, PX_PER_M // 16)] = (deck[0, 0] * 0.75).astype(np.uint8)
+        deck = self._plain(right - left, rack.depth, self._steel.deck)
+        deck[:: self._pixels(0.0625)] = (deck[0, 0] * 0.75).astype(np.uint8)
         painter.face(lying(left, right, 0.0, rack.depth, top), deck)
         under = lying(left, right, 0.0, rack.depth, below)[[3, 2, 1, 0]]
         painter.face(under, (deck * 0.45).astype(np.uint8))
         painter.spot = Spot(rack, (0.0, 0.0, 0.0))
         front = self._beam(bay, level, right - left, top - below)
         painter.face(standing(left, right, below, top, -0.012), front)
-        lip = plain(right - left, 0.02, self._steel.beam)
+        lip = self._plain(right - left, 0.02, self._steel.beam)
         painter.face(lying(left, right, -0.012, 0.03, top), lip)
         return painter.sketch.finish()
 
     def _beam(self, bay: int, level: int, width: float, height: float) -> Image:
         """Return a beam's front: a fold along its edges, the rail, a tag every so often."""
         chance = self._chance(1, bay, level)
-        face = uneven(plain(width, height, self._steel.beam), chance, 2.0, 16)
+        face = uneven(self._plain(width, height, self._steel.beam), chance, 2.0, 16)
         rows, columns = face.shape[:2]
         face[: max(1, rows // 10)] = np.clip(face[: max(1, rows // 10)] * 1.3, 0, 255)
         face[-max(1, rows // 8) :] = face[-max(1, rows // 8) :] // 2
@@ -109,10 +120,9 @@ class RackBuilder:
             x += float(chance.uniform(0.09, 0.2))
         return face
 
-    @staticmethod
-    def _tag(rail: Image, x: float, columns: int, chance: np.random.Generator) -> None:
+    def _tag(self, rail: Image, x: float, columns: int, chance: np.random.Generator) -> None:
         yellow = chance.random() < 0.2  # noqa: PLR2004 - one in five is an offer
-        left, width = round(x * columns), round(0.055 * PX_PER_M)
+        left, width = round(x * columns), self._pixels(0.055)
         tag = rail[1:-1, left : left + width]
         if min(tag.shape[:2]) < 8:  # noqa: PLR2004 - too small to print on
             return
@@ -131,12 +141,12 @@ class RackBuilder:
         if painter.sketch.region is None:
             return None
         chance = self._chance(2, number)
-        post = uneven(plain(POST_M, rack.top, self._steel.upright), chance, 2.5, 24)
+        post = uneven(self._plain(POST_M, rack.top, self._steel.upright), chance, 2.5, 24)
         columns = post.shape[1]
         edge = max(1, columns // 8)
         post[:, :edge] = np.clip(post[:, :edge] * 1.2, 0, 255)
         post[:, -edge:] = post[:, -edge:] // 3 * 2
-        pitch, hole = round(0.05 * PX_PER_M), round(0.016 * PX_PER_M)
+        pitch, hole = self._pixels(0.05), self._pixels(0.016)
         for column in (columns // 3, columns * 2 // 3):
             for shift in range(hole):
                 post[shift::pitch, column - hole // 4 : column + hole // 4 + 1] = (24, 24, 24)
@@ -157,18 +167,18 @@ class RackBuilder:
     def _end_panel(self, painter: Painter, u: float) -> None:
         """Close a rack's end with a sheet, seen from outside or from inside."""
         rack = self._rack
-        sheet = plain(rack.depth, rack.top, self._steel.deck)
-        sheet[:, :: max(2, PX_PER_M // 8)] = (sheet[0, 0] * 0.8).astype(np.uint8)
+        sheet = self._plain(rack.depth, rack.top, self._steel.deck)
+        sheet[:, :: self._pixels(0.125)] = (sheet[0, 0] * 0.8).astype(np.uint8)
         end = np.array(
             [(u, 0.0, rack.top), (u, rack.depth, rack.top), (u, rack.depth, 0), (u, 0.0, 0)]
         )
-        inside, outside = end, end[[1, 0, 3, 2]]
+        inside, outside, left = end, end[[1, 0, 3, 2]], 0.42
         if u > 0:
-            inside, outside = outside, inside
+            inside, outside, left = outside, inside, 0.06
         painter.face(inside, sheet)
-        fill(sheet, (0.10, 0.14, 0.80, 0.20), self._steel.sign)
-        write(sheet, "AISLE", (0.2, 0.155, 0.60, 0.05), (255, 255, 255))
-        write(sheet, rack.aisle, (0.2, 0.215, 0.60, 0.11), (255, 255, 255))
+        fill(sheet, (left, 0.14, 0.52, 0.22), self._steel.sign)
+        write(sheet, "AISLE", (left + 0.06, 0.155, 0.40, 0.05), (255, 255, 255))
+        write(sheet, self._rack.aisle, (left + 0.06, 0.215, 0.40, 0.13), (255, 255, 255))
         painter.face(outside, sheet)
 
     def plates(self, number: int, marker: Image | None) -> Patch | None:
@@ -178,7 +188,7 @@ class RackBuilder:
         painter = self._painter(outline, None)
         if painter.sketch.region is None:
             return None
-        plate = plain(0.12, 0.07, (245, 245, 245))
+        plate = self._plain(0.12, 0.07, (245, 245, 245))
         fill(plate, (0.03, 0.05, 0.94, 0.90), self._steel.sign)
         write(plate, f"{self._rack.aisle}-{number + 1}", (0.1, 0.2, 0.8, 0.6), (255, 255, 255))
         painter.face(standing(centre - 0.06, centre + 0.06, 1.40, 1.47, -0.03), plate)
@@ -194,7 +204,7 @@ class RackBuilder:
         painter = self._painter(np.concatenate([flat, shadow]), None)
         if painter.sketch.region is None:
             return None
-        paint = uneven(plain(rack.length, 0.07, (40, 190, 235)), self._chance(4), 12.0, 8)
+        paint = uneven(self._plain(rack.length, 0.07, (40, 190, 235)), self._chance(4), 12.0, 8)
         painter.face(flat, paint)
         painter.sketch.shadow(painter.sketch.pixels(rack.world(shadow)), 0.6, 40)
         return painter.sketch.finish()
@@ -208,7 +218,7 @@ class RackBuilder:
         painter = self._painter(outline, None)
         if painter.sketch.region is None:
             return None
-        board = plain(width, height, self._steel.sign)
+        board = self._plain(width, height, self._steel.sign)
         fill(board, (0.02, 0.06, 0.96, 0.04), (255, 255, 255))
         fill(board, (0.02, 0.90, 0.96, 0.04), (255, 255, 255))
         write(board, f"AISLE {rack.aisle}", (0.08, 0.24, 0.84, 0.52), (255, 255, 255))

@@ -12,14 +12,13 @@ if TYPE_CHECKING:
     from .camera_optics import Points
     from .styles import Bgr
 
-PX_PER_M = 480
 _EDGE_POINTS = 9
 """Along a long edge, so that a bent edge stays inside its patch."""
 
 
-def plain(width_m: float, height_m: float, colour: Bgr) -> Image:
-    """Return a face of one colour, uint8 (H, W, 3), as fine as racks are drawn."""
-    size = (max(4, round(height_m * PX_PER_M)), max(4, round(width_m * PX_PER_M)), 3)
+def plain(width_m: float, height_m: float, colour: Bgr, pixels_per_m: float) -> Image:
+    """Return a face of one colour, uint8 (H, W, 3)."""
+    size = (max(4, round(height_m * pixels_per_m)), max(4, round(width_m * pixels_per_m)), 3)
     texture: Image = np.empty(size, np.uint8)
     texture[:] = colour
     return texture
