@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engines.errors import ModelError
+from engines.families.ssd import Ssd
 from engines.families.ultralytics import Ultralytics
 from engines.families.yolox import Yolox
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from engines.families.family import Family, Recognised
     from engines.model import Network
 
-FAMILIES: tuple[Family, ...] = (Ultralytics(), Yolox())
+FAMILIES: tuple[Family, ...] = (Ultralytics(), Yolox(), Ssd())
 
 
 def recognise(network: Network, name: str | None = None) -> tuple[Family, Recognised]:
