@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from calibration.quantise import quantise
 from edge.detector import bundle
@@ -44,10 +44,22 @@ class Evaluated:
     """By part; `float` is the reference."""
     graphs: dict[str, onnx.ModelProto]
     agreements: dict[str, Agreement]
-    speed: dict[str, object]
+    speed: dict[str, Any]
 
 
-def build(adapted: Adapted, given: list[Path], out: Path, progress: Progress) -> bundle.Bundle:
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A bundle that was written and checked, and what is only true of the machine it was built on.
+
+    The same inputs give the same bundle, byte for byte: what was timed is not in it.
+    """
+
+    bundle: bundle.Bundle
+    speed: dict[str, Any]
+    """INT8 and float milliseconds, threads, CPU."""
+
+
+def build(adapted: Adapted, given: list[Path], out: Path, progress: Progress) -> Built:
     """Calibrate, evaluate and write the bundle; nothing is left behind where that fails."""
     refuse_existing(out)
     chosen = images.select(given, adapted.input, progress)
@@ -58,7 +70,7 @@ def build(adapted: Adapted, given: list[Path], out: Path, progress: Progress) ->
         written = bundle.load_bundle(folder)
         with OnnxRuntime(written.file(bundle.PORTABLE_GRAPH), _shape(adapted.input)) as runtime:
             hold_to_golden(written, runtime, bundle.PORTABLE_GRAPH)
-    return bundle.load_bundle(out)
+    return Built(bundle.load_bundle(out), evaluated.speed)
 
 
 def evaluate(
@@ -169,7 +181,7 @@ def _write(
         family=adapted.family.name,
         input=adapted.input,
         labels=adapted.labels,
-        iou=contract.IOU,
+        iou=1.0 if adapted.iou is None else adapted.iou,
         max_detections=contract.slots_of(adapted.graph),
         max_batch=MAX_BATCH if adapted.network.batched else 1,
         files={file.name: bundle.sha256_of(file) for file in sorted(folder.iterdir())},
@@ -179,7 +191,6 @@ def _write(
             "threshold": THRESHOLD,
             **{part: accuracy.for_passport(a) for part, a in evaluated.agreements.items()},
         },
-        speed=evaluated.speed,
         source={
             "file": adapted.order.model.name,
             "sha256": source.sha256,

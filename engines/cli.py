@@ -19,7 +19,7 @@ from engines.progress import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.detector.bundle import Bundle
+    from engines.build import Built
     from engines.inspection import Order
 
 _INTERRUPTED = 130
@@ -60,8 +60,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.explain:
         return
     with shown(console) as progress:
-        bundle = build(adapted, arguments.images, arguments.out, progress)
-    _report(bundle)
+        built = build(adapted, arguments.images, arguments.out, progress)
+    _report(built)
 
 
 def _order(arguments: argparse.Namespace) -> Order:
@@ -76,10 +76,12 @@ def _order(arguments: argparse.Namespace) -> Order:
         family=arguments.family,
         labels=arguments.labels,
         size_wh=arguments.size,
+        iou=arguments.iou,
     )
 
 
-def _report(bundle: Bundle) -> None:
+def _report(built: Built) -> None:
+    bundle, timed = built.bundle, built.speed
     passport = bundle.passport
     frames = passport.accuracy["held_out_frames"]
     for part, found in passport.accuracy.items():
@@ -96,7 +98,6 @@ def _report(bundle: Bundle) -> None:
                     "float model's detections; look at it before it goes into service",
                     file=sys.stderr,
                 )
-    timed = passport.speed
     print(
         f"time at {timed['threads']} thread: INT8 {timed['int8_ms']} ms, float "
         f"{timed['float_ms']} ms, ratio {timed['int8_to_float']} ({timed['cpu']})"
@@ -124,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", type=_size, metavar="N|WxH", help="where the export leaves it open"
     )
+    parser.add_argument(
+        "--iou", type=_share, metavar="0..1",
+        help="overlap above which boxes of one label are one object (default: the family's own)",
+    )  # fmt: skip
     parser.add_argument("--name", type=_word, help="the bundle's name (default: the model's)")
     parser.add_argument("--version", dest="version_", type=_word, default="1.0.0", metavar="V",
                         help="the bundle's version (default: 1.0.0)")  # fmt: skip
@@ -141,6 +146,16 @@ def _size(text: str) -> tuple[int, int]:
             f"expected N or WxH, {_SMALLEST} to {_LARGEST}, found {text!r}"
         )
     return size
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, found {text!r}")
+    return value
 
 
 def _word(text: str) -> str:

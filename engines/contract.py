@@ -35,7 +35,7 @@ FRAMES = "frames"
 SLOTS = 300
 """K: the candidates that enter NMS, and the most objects in one frame."""
 IOU = 0.45
-"""Boxes of one label that overlap by more are one object."""
+"""Above it boxes of one label are one object, where a family says nothing else."""
 FLOOR = 0.001
 """Scores below this are noise."""
 
@@ -46,8 +46,11 @@ _OUTPUTS = {
 }
 
 
-def adapt(network: Network, family: Family) -> onnx.ModelProto:
-    """Return the network as a contract graph, float32 inside; `ModelError` if it cannot be one."""
+def adapt(network: Network, family: Family, iou: float | None) -> onnx.ModelProto:
+    """Return the network as a contract graph, float32 inside; `ModelError` if it cannot be one.
+
+    Boxes of one label that overlap by more than `iou` are one object; None: each is its own.
+    """
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
     batch = SYMBOL if network.batched else 1
@@ -55,7 +58,7 @@ def adapt(network: Network, family: Family) -> onnx.ModelProto:
     graph = GraphBuilder(model)
     candidates = family.adapt(network, graph)
     slots = min(SLOTS, candidates.count)
-    _postlude(graph, candidates, slots)
+    _postlude(graph, candidates, slots, iou)
     _declare(model, batch, slots)
     prune(model.graph)
     model.graph.name = "contract"
@@ -126,8 +129,8 @@ def _per_channel(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return values[0] if (values == values[0]).all() else values.reshape(1, 3, 1, 1)
 
 
-def _postlude(graph: GraphBuilder, candidates: Candidates, slots: int) -> None:
-    """Keep the best K candidates, decode these, and suppress the double ones."""
+def _postlude(graph: GraphBuilder, candidates: Candidates, slots: int, iou: float | None) -> None:
+    """Keep the best K candidates, decode these, and suppress the double ones if there can be."""
     best, index = graph.ops(
         "TopK", 2, candidates.score, graph.constant([slots], np.int64), axis=1, largest=1, sorted=1
     )
@@ -135,8 +138,8 @@ def _postlude(graph: GraphBuilder, candidates: Candidates, slots: int) -> None:
     labels = graph.op("Cast", candidates.labels(index), to=TensorProto.INT32)
     heard = graph.op("Less", best, graph.constant(FLOOR))
     scores = graph.op("Where", heard, graph.constant(0.0), best)
-    if candidates.nms:
-        scores = nms.suppress(graph, boxes, scores, labels, slots, IOU)
+    if candidates.nms and iou is not None:
+        scores = nms.suppress(graph, boxes, scores, labels, slots, iou)
     for tensor, name in ((boxes, "boxes"), (scores, "scores"), (labels, "labels")):
         graph.publish(tensor, name)
 

@@ -31,6 +31,7 @@ class Order:
     family: str | None = None
     labels: Path | None = None
     size_wh: tuple[int, int] | None = None
+    iou: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Adapted:
     labels: tuple[str, ...]
     labels_from: str
     input: InputSpec
+    iou: float | None
+    """IoU above which boxes of one label are one object; None: there is no NMS."""
     graph: onnx.ModelProto
     """The contract graph, float32 inside."""
 
@@ -61,9 +64,16 @@ class Adapted:
             *(f"          although {doubt}" for doubt in self.recognised.doubts),
             f"input     {spec.width}x{spec.height} (else: --size, where the export leaves it open)",
             f"fed with  {fed_with}, {placed} (from the family)",
+            f"NMS       {self._suppression()} (else: --iou)",
             f"labels    {len(self.labels)}: {named} (from {self.labels_from}; else: --labels)",
             f"batch     {batch}",
         ]
+
+    def _suppression(self) -> str:
+        if self.iou is None:
+            return "none: the model gives one box per object"
+        origin = "asked for" if self.order.iou is not None else "the family's own default"
+        return f"above IoU {self.iou:g}, per label: {origin}"
 
 
 def understand(order: Order) -> Adapted:
@@ -78,5 +88,6 @@ def understand(order: Order) -> Adapted:
         letterbox=family.preprocessing.letterbox,
         pad=family.preprocessing.pad,
     )
-    graph = contract.adapt(network, family)
-    return Adapted(order, network, family, recognised, labels, labels_from, spec, graph)
+    iou = family.iou if order.iou is None else order.iou
+    graph = contract.adapt(network, family, iou)
+    return Adapted(order, network, family, recognised, labels, labels_from, spec, iou, graph)

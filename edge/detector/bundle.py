@@ -74,7 +74,7 @@ class Passport(_Part):
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
     thresholds: Thresholds = Thresholds()
     iou: Score
-    """IoU above which the in-graph NMS suppresses; a build-time constant."""
+    """IoU above which the in-graph NMS suppresses; a build-time constant; 1 where there is none."""
     max_detections: Annotated[int, Field(ge=1)]
     max_batch: Annotated[int, Field(ge=1)] = 1
     """Largest batch the graphs take."""
@@ -84,8 +84,6 @@ class Passport(_Part):
     """What the ranges were measured on, and how."""
     accuracy: dict[str, Any] = {}
     """Per graph: agreement with the float model on held-out frames."""
-    speed: dict[str, Any] = {}
-    """Measured at build: INT8 and float milliseconds, threads, CPU."""
     source: dict[str, Any] = {}
     """The trained model: file name, sha256, producer."""
 

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from engines.contract import IOU
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -67,6 +69,8 @@ class Family(ABC):
     models: str
     """Which models and export that is, for people."""
     preprocessing: Preprocessing
+    iou: float | None = IOU
+    """IoU above which the models' own scripts suppress by default; None: they have no NMS."""
 
     @abstractmethod
     def recognise(self, network: Network) -> Recognised | str:

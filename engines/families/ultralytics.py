@@ -32,6 +32,7 @@ class Ultralytics(Family):
     name = "ultralytics"
     models = "Ultralytics YOLOv8, v9, 11, 12: one output (1, 4 + labels, N), no NMS"
     preprocessing = Preprocessing(letterbox="centered", colours="RGB", scale=1 / 255)
+    iou = 0.7
 
     def recognise(self, network: Network) -> Recognised | str:
         """Take one output whose N fits the grid and that joins boxes and sigmoid scores."""

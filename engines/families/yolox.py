@@ -45,6 +45,7 @@ class Yolox(Family):
     name = "yolox"
     models = "YOLOX as exported by default: one output (1, N, 5 + labels), boxes not decoded"
     preprocessing = Preprocessing(letterbox="top-left", colours="BGR")
+    iou = 0.45
 
     def recognise(self, network: Network) -> Recognised | str:
         """Take one output that joins, level by level, raw boxes and two sigmoids."""

@@ -19,11 +19,11 @@ from tests import networks
 EXPORTS = {"ultralytics": networks.ultralytics, "yolox": networks.yolox}
 
 
-def adapted(folder, model):
+def adapted(folder, model, iou=contract.IOU):
     path = folder / "model.onnx"
     onnx.save(model, path)
     network = prepare(load_source(path), None)
-    return contract.adapt(network, registry.recognise(network)[0])
+    return contract.adapt(network, registry.recognise(network)[0], iou)
 
 
 def session(model):
@@ -159,6 +159,14 @@ def test_it_holds_only_operators_that_every_runtime_has(tmp_path, family):
     assert {node.op_type for node in model.graph.node} <= NATIVE
     assert {node.domain for node in model.graph.node} == {""}
     assert [entry.version for entry in model.opset_import] == [17]
+
+
+def test_without_nms_every_candidate_keeps_its_score(tmp_path):
+    graphs = [session(adapted(tmp_path, networks.yolox(), iou)) for iou in (None, contract.IOU)]
+
+    kept, suppressed = (graph.run(["scores"], {"frames": frames(1)})[0] for graph in graphs)
+
+    assert (kept > 0).sum() > (suppressed > 0).sum()
 
 
 def test_plugins_and_data_dependent_shapes_are_not_native():
