@@ -80,7 +80,7 @@ def test_another_seed_is_another_world():
 
 @VIEWS
 def test_every_box_is_inside_the_picture(view):
-    for time in (0.0, 3.0, 5.7):
+    for time in (0.0, 3.0, 6.7):
         for thing in world("seed=1", view).frame(time)[1]:
             left, top, right, bottom = thing.xyxy
             assert 0 <= left < right <= SIZE[0]
@@ -222,7 +222,7 @@ def test_a_mast_tells_one_aisle_after_the_other():
     aisles = [shown.aisle_at(float(time)) for time in range(0, 60, 2)]
     assert aisles[0] == "07"
     assert set(aisles) == {"07", "08"}
-    assert {one.aisle for one in shown.frame(5.7)[1]} == {"07"}
+    assert {one.aisle for one in shown.frame(6.7)[1]} == {"07"}
 
 
 def test_markers_are_on_the_uprights_and_can_be_read():

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from .styles import Bgr
 
 _FINE = 2
-_REACH_M = 1.0
-"""Half the width of what a figure may take up; its height is twice that."""
-_FLOOR_SHADOW = 0.5
+_FLOOR_SHADOW, _SHADOW_M = 0.5, 0.34
 _NO_BAND = (2.0, 2.0)
 
 
@@ -144,12 +142,14 @@ class Sprite:
     """A figure seen from afar: uint8 colour (H, W, 3), cover and keep (H, W), both of 255.
 
     `colour` is already weighted by `cover`; `keep` is what stays of the background, shadow
-    included. The middle of the sprite shows the point 1 m above where the figure stands.
+    included. `corner` is where its top left lies, pixels right of and below the point 1 m above
+    where the figure stands.
     """
 
     colour: Image
     cover: Image
     keep: Image
+    corner: tuple[int, int]
     pixels_per_m: float
 
 
@@ -163,21 +163,42 @@ def draw_figure(
     """
     import cv2
 
-    fine = pixels_per_m * _FINE
-    side = round(2 * _REACH_M * fine)
-    colour = np.zeros((side, side, 3), np.float32)
-    near = np.full((side, side), -np.inf, np.float32)
     view = _view(turn, rise)
-    for part in parts:
-        _draw_capsule(part, view, fine, (colour, near))
+    ends = [(np.array(part.ends) - np.array([0.0, 0.0, 1.0])) @ view.T for part in parts]
+    left, top, right, bottom = _extent(parts, ends, rise, pixels_per_m)
+    columns, rows = right - left, bottom - top
+    colour = np.zeros((rows * _FINE, columns * _FINE, 3), np.float32)
+    near = np.full(colour.shape[:2], -np.inf, np.float32)
+    fine = pixels_per_m * _FINE
+    shift = np.array([left, top, 0.0]) * _FINE
+    for part, where in zip(parts, ends, strict=True):
+        _draw_capsule(part, where * fine - shift, fine, (colour, near))
+    np.clip(colour * np.asarray(bright, np.float32), 0, 255, out=colour)
+    size, kind = (columns, rows), cv2.INTER_AREA
     cover = np.where(np.isfinite(near), 255, 0).astype(np.uint8)
-    lit = np.clip(colour * np.asarray(bright, np.float32), 0, 255).astype(np.uint8)
-    size = (side // _FINE, side // _FINE)
-    small_cover = np.asarray(cv2.resize(cover, size, interpolation=cv2.INTER_AREA), np.uint8)
-    shadow = _floor_shadow(size[0], pixels_per_m, rise)
-    keep = np.round((255.0 - small_cover) * shadow).astype(np.uint8)
-    small = np.asarray(cv2.resize(lit, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return Sprite(small, small_cover, keep, pixels_per_m)
+    cover = np.asarray(cv2.resize(cover, size, interpolation=kind), np.uint8)
+    small = np.asarray(cv2.resize(colour.astype(np.uint8), size, interpolation=kind), np.uint8)
+    x = np.asarray((np.arange(left, right) + 0.5) / pixels_per_m, np.float64)
+    y = np.asarray((np.arange(top, bottom) + 0.5) / pixels_per_m, np.float64)
+    keep = np.round((255.0 - cover) * _unshadowed(x, y, rise)).astype(np.uint8)
+    return Sprite(small, cover, keep, (left, top), pixels_per_m)
+
+
+def _extent(
+    parts: list[Capsule], ends: list[Points], rise: float, pixels_per_m: float
+) -> tuple[int, int, int, int]:
+    """Return the box of a figure and its shadow, pixels from the point 1 m above its place."""
+    foot = float(np.cos(rise))
+    shadow = 1.5 * _SHADOW_M
+    low = np.min([end[:, :2].min(axis=0) - p.radius for end, p in zip(ends, parts, strict=True)], 0)
+    high = np.max(
+        [end[:, :2].max(axis=0) + p.radius for end, p in zip(ends, parts, strict=True)], 0
+    )
+    low = np.minimum(low, (-shadow, foot - shadow * _flat(rise))) * pixels_per_m
+    high = np.maximum(high, (shadow, foot + shadow * _flat(rise))) * pixels_per_m
+    left, top = np.floor(low).astype(int) - 1
+    right, bottom = np.ceil(high).astype(int) + 1
+    return int(left), int(top), int(right), int(bottom)
 
 
 def _view(turn: float, rise: float) -> npt.NDArray[np.float64]:
@@ -190,41 +211,42 @@ def _view(turn: float, rise: float) -> npt.NDArray[np.float64]:
 
 def _draw_capsule(
     part: Capsule,
-    view: npt.NDArray[np.float64],
+    ends: Points,
     fine: float,
     target: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
 ) -> None:
+    """Draw a capsule whose ends (2, 3) are in pixels right, down and toward the viewer."""
     colour, near = target
-    ends = (np.array(part.ends, np.float64) - (0.0, 0.0, 1.0)) @ view.T
-    side = len(near)
-    flat = ends[:, :2] * fine + side / 2
+    flat = ends[:, :2]
     radius = part.radius * fine
-    low = np.clip(np.floor(flat.min(axis=0) - radius).astype(int), 0, side)
-    high = np.clip(np.ceil(flat.max(axis=0) + radius).astype(int) + 1, 0, side)
-    if (high <= low).any():
-        return
+    low = np.maximum(np.floor(flat.min(axis=0) - radius).astype(int), 0)
+    high = np.minimum(np.ceil(flat.max(axis=0) + radius).astype(int) + 1, near.shape[::-1])
     x = np.arange(low[0], high[0], dtype=np.float32)[None] - np.float32(flat[0, 0])
     y = np.arange(low[1], high[1], dtype=np.float32)[:, None] - np.float32(flat[0, 1])
     step = (flat[1] - flat[0]).astype(np.float32)
     along = np.clip((x * step[0] + y * step[1]) / max(float(step @ step), 1e-6), 0, 1)
     off_x, off_y = x - along * step[0], y - along * step[1]
-    rest = radius**2 - off_x**2 - off_y**2
+    rest = np.float32(radius**2) - off_x * off_x - off_y * off_y
     bulge = np.sqrt(np.maximum(rest, 0))
-    depth = ends[0, 2] * fine + along * np.float32((ends[1, 2] - ends[0, 2]) * fine) + bulge
+    depth = np.float32(ends[0, 2]) + along * np.float32(ends[1, 2] - ends[0, 2]) + bulge
     there = np.s_[low[1] : high[1], low[0] : high[0]]
     shown = (rest > 0) & (depth > near[there])
-    light = 0.50 + 0.42 * bulge / radius - 0.38 * off_y / radius - 0.08 * off_x / radius
+    light = 0.50 + (0.42 * bulge - 0.38 * off_y - 0.08 * off_x) / np.float32(radius)
     banded = (along >= part.band[0]) & (along <= part.band[1])
-    paint = np.where(banded[..., None], np.array(part.band_colour), np.array(part.colour))
-    np.copyto(near[there], depth.astype(np.float32), where=shown)
-    np.copyto(colour[there], (paint * light[..., None]).astype(np.float32), where=shown[..., None])
+    plain, band = np.array([part.colour, part.band_colour], np.float32)
+    paint = np.where(banded[..., None], band, plain) * light[..., None]
+    np.copyto(near[there], depth, where=shown)
+    np.copyto(colour[there], paint, where=shown[..., None])
 
 
-def _floor_shadow(side: int, pixels_per_m: float, rise: float) -> npt.NDArray[np.float64]:
-    """Return what stays (0..1) of the floor under a figure."""
-    middle = side / 2
-    foot = middle + np.cos(rise) * pixels_per_m
-    x = (np.arange(side)[None] - middle) / (0.34 * pixels_per_m)
-    y = (np.arange(side)[:, None] - foot) / (0.34 * pixels_per_m * max(0.12, np.sin(rise)))
-    share: npt.NDArray[np.float64] = 1 - _FLOOR_SHADOW * np.exp(-2.0 * (x**2 + y**2))
+def _flat(rise: float) -> float:
+    """Return how much a circle on the floor is flattened for a viewer so far above."""
+    return max(0.12, float(np.sin(rise)))
+
+
+def _unshadowed(x: Points, y: Points, rise: float) -> Points:
+    """Return what stays (0..1) of the floor at columns x and rows y, metres."""
+    across = x[None] / _SHADOW_M
+    along = (y[:, None] - np.cos(rise)) / (_SHADOW_M * _flat(rise))
+    share: Points = 1 - _FLOOR_SHADOW * np.exp(-2.0 * (across**2 + along**2))
     return share

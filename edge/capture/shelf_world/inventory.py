@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .styles import Picker
     from .views import Site
 
-_TEXTURE_AT_M = 1.1
+_TEXTURE_AT_M = 1.5
 """Prints are fine enough for this distance from the camera."""
 
 

@@ -30,13 +30,13 @@ class Patch:
     """A piece of picture with soft edges and a soft shadow around it.
 
     `region` is where it lies, and may reach out of the picture. `colour` uint8 (h, w, 3) BGR is
-    what it adds, `keep` uint8 (h, w, 3) how much (of 255) of what is behind it stays, `solid` bool
+    what it adds, `keep` uint8 (h, w) how much (of 255) of what is behind it stays, `solid` bool
     (h, w) where it is the thing itself and not its shadow.
     """
 
     region: Region
     colour: Image
-    keep: Image
+    keep: npt.NDArray[np.uint8]
     solid: npt.NDArray[np.bool_]
     whole: int
     """Pixels of the thing itself, were nothing before it and the picture endless."""
@@ -53,6 +53,7 @@ class Patch:
         own = np.s_[top - y : bottom - y, left - x : right - x]
         there = np.s_[top:bottom, left:right]
         behind = image[there]
-        kept = cv2.multiply(behind, self.keep[own], scale=1 / 255)
+        keep = cv2.cvtColor(self.keep[own], cv2.COLOR_GRAY2BGR)
+        kept = cv2.multiply(behind, keep, scale=1 / 255)
         image[there] = cv2.add(kept, self.colour[own])
         np.copyto(identities[there], np.uint16(identity), where=self.solid[own])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,20 +46,30 @@ def draw_room(room: Room, camera: Camera, lighting: Lighting, seed: Sequence[int
     )
     spot = Spot(room.frame, (0.0, 0.0, 0.0))
     painter = Painter(camera, lighting, spot, outline, reach=0.0)
-    chance = np.random.default_rng([*seed, 3])
-    wall = uneven(np.full((270, 900, 3), room.wall, np.uint8), chance, 3.0, 20)
-    wall[:, ::75] = (wall[:, ::75] * 0.8).astype(np.uint8)
-    wall[196:200] = (wall[196:200] * 0.85).astype(np.uint8)
-    painter.face(standing(room.left, room.right, 0.0, high, room.back), wall)
-    floor = _concrete(room.floor, chance)
-    painter.face(lying(room.left, room.right, room.front, room.back, 0.0), floor)
+    wall = standing(room.left, room.right, 0.0, high, room.back)
+    painter.face(wall, _panels(room.wall, tuple(seed)))
+    floor = lying(room.left, room.right, room.front, room.back, 0.0)
+    painter.face(floor, _concrete(room.floor, tuple(seed)))
     return painter.sketch.finish()
 
 
-def _concrete(colour: Bgr, chance: np.random.Generator) -> Image:
-    """Return a floor: blotches, joints, scuffs, and the yellow line along the rack."""
+# A camera that moves sees the same wall and floor from every station.
+@lru_cache(maxsize=2)
+def _panels(colour: Bgr, seed: tuple[int, ...]) -> Image:
+    """Return a wall of sheets with a rail across."""
+    chance = np.random.default_rng([*seed, 3])
+    wall = uneven(np.full((270, 900, 3), colour, np.uint8), chance, 3.0, 20)
+    wall[:, ::75] = (wall[:, ::75] * 0.8).astype(np.uint8)
+    wall[196:200] = (wall[196:200] * 0.85).astype(np.uint8)
+    return wall
+
+
+@lru_cache(maxsize=2)
+def _concrete(colour: Bgr, seed: tuple[int, ...]) -> Image:
+    """Return a floor: blotches, joints, scuffs."""
     import cv2
 
+    chance = np.random.default_rng([*seed, 4])
     floor = uneven(np.full((700, 1800, 3), colour, np.uint8), chance, 5.0, 60)
     for _ in range(40):
         start = chance.uniform((0, 0), (1800, 700))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .views import Station
 
-_STOP_S, _DRIVE_S = 5.0, 1.2
+_STOP_S, _DRIVE_S = 6.0, 1.2
 _SHUTTER_S = 1 / 80
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -138,10 +139,11 @@ class Scene:
         self.image[there] = cv2.multiply(inner, self._falloff[there], scale=1 / 255)
 
 
+@lru_cache(maxsize=2)
 def _falloff(resolution_wh: tuple[int, int], corners: float) -> Image:
     """Return a lens's falloff, 255 in the middle, `corners` of it less in the corners."""
     width, height = resolution_wh
-    x = np.linspace(-1, 1, width)[None]
-    y = np.linspace(-1, 1, height)[:, None]
-    share = 1 - corners * ((x**2 + y**2) / 2) ** 1.5
-    return np.repeat(np.round(255 * share)[..., None], 3, axis=2).astype(np.uint8)
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None]
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    share = 1 - np.float32(corners) * (x**2 + y**2) / 2
+    return np.repeat(np.round(255 * share).astype(np.uint8)[..., None], 3, axis=2)

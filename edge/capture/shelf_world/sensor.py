@@ -31,9 +31,9 @@ class Sensor:
         chance = np.random.default_rng([seed, 31])
         self._phase = float(chance.uniform(0, 2 * np.pi))
         shape = (height + _MARGIN, width + _MARGIN)
-        grey = chance.normal(0, noise * 0.8, (*shape, 1))
-        colour = chance.normal(0, noise * 0.6, (*shape, 3))
-        grain = np.round(grey + colour)
+        grain = chance.standard_normal((*shape, 3), np.float32) * np.float32(noise * 0.6)
+        grain += chance.standard_normal((*shape, 1), np.float32) * np.float32(noise * 0.8)
+        np.round(grain, out=grain)
         self._lighter = np.clip(grain, 0, 255).astype(np.uint8)
         self._darker = np.clip(-grain, 0, 255).astype(np.uint8)
 

@@ -125,7 +125,6 @@ class Sketch:
         if self._shadow is not None:
             shadow = self._bent(self._shadow)
             keep = np.asarray(cv2.multiply(keep, 255 - shadow, scale=1 / 255), np.uint8)
-        keep = np.repeat(keep[..., None], 3, axis=2)
         return Patch(self.region, colour, keep, solid, int(np.count_nonzero(solid)))
 
     def _bent(self, fine: Image) -> Image:

@@ -27,10 +27,11 @@ _STRIDE_M = 1.35
 _STRIDES = 10
 _TURNS, _RISES = 24, 30
 """Steps of a whole turn, and of a right angle, that sprites are drawn at."""
-_LARGEST_SPRITE = 230.0
+_LARGEST_SPRITE = 190.0
 """Pixels per metre above which a sprite is drawn smaller and enlarged."""
-_SPRITES_KEPT = 64
+_SPRITES_KEPT = 40
 _MIDDLE_M = 1.0
+_HALF = 128
 _FIRST_NUMBER = 50_000
 _NUMBERS = 5_000
 
@@ -112,20 +113,19 @@ class Walkers:
         nudge = self._camera.bend(pinhole + 1.0)[0] - centre
         scale = self._camera.focal_px / depth * float(nudge.mean())
         sprite = self._sprite(walker, scale)
-        side = max(2, round(len(sprite.cover) / sprite.pixels_per_m * scale))
-        size, kind = (side, side), cv2.INTER_LINEAR
-        left, top = (round(float(c) - side / 2) for c in centre)
-        cover = np.asarray(cv2.resize(sprite.cover, size, interpolation=kind), np.uint8)
-        rows = np.flatnonzero(cover.any(axis=1))
-        columns = np.flatnonzero(cover.any(axis=0))
-        first_row, last_row, first, last = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-        inner = np.s_[first_row:last_row, first:last]
-        keep = np.asarray(cv2.resize(sprite.keep, size, interpolation=kind), np.uint8)[inner]
-        colour = np.asarray(cv2.resize(sprite.colour, size, interpolation=kind), np.uint8)[inner]
-        region = (left + int(first), top + int(first_row), left + int(last), top + int(last_row))
-        solid = cover[inner] >= 128  # noqa: PLR2004 - half covered
-        whole = int(np.count_nonzero(solid))
-        return Patch(region, colour, np.repeat(keep[..., None], 3, axis=2), solid, whole)
+        grown = scale / sprite.pixels_per_m
+        rows, columns = sprite.cover.shape
+        size = (max(1, round(columns * grown)), max(1, round(rows * grown)))
+        left, top = (
+            round(float(c) + way * grown) for c, way in zip(centre, sprite.corner, strict=True)
+        )
+        colour, cover, keep = (
+            np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+            for part in (sprite.colour, sprite.cover, sprite.keep)
+        )
+        solid = cover >= _HALF
+        region = (left, top, left + size[0], top + size[1])
+        return Patch(region, colour, keep, solid, int(np.count_nonzero(solid)))
 
     def _sprite(self, walker: Walker, scale: float) -> Sprite:
         ray = self._camera.position - (walker.at + np.array([0.0, 0.0, _MIDDLE_M]))
