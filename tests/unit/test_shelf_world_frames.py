@@ -95,8 +95,8 @@ def iou(one, other):
 
 
 def whole_goods(shown, things, *labels):
-    goods = [one for one in things if one.visible > 0.97 and one.label in labels]
-    assert len(goods) >= 3
+    goods = [one for one in things if one.visible > 0.95 and one.label in labels]
+    assert len(goods) >= 2
     return [(one, shown._inventory.of(one.number)[0]) for one in goods]
 
 
@@ -161,28 +161,29 @@ def test_stock_changes_while_one_looks():
     assert len(counts) > 5
 
 
-def times_with(shown, label):
-    drawn = ((float(time), shown._walking(float(time))) for time in np.arange(0.0, 300.0, 0.5))
-    return [
-        time
-        for time, walking in drawn
-        if any(one.label == label and 0 < patch.region[0] < 200 for one, patch in walking)
-    ]
+def time_with(shown, label):
+    """Return a moment when somebody, and not only a piece of them, is in the picture."""
+    for time in np.arange(0.0, 300.0, 0.5):
+        for walker in shown._walkers.at(float(time)):
+            pixel = shown._site.stations[0].camera.project(walker.at[None])[0]
+            if walker.label == label and 100 < pixel[0] < 220:
+                return float(time)
+    raise AssertionError(f"no {label} in five minutes")
 
 
-def test_people_and_carts_walk_through_on_no_level():
+@pytest.mark.parametrize("label", ["person", "cart"])
+def test_people_and_carts_walk_through_on_no_level(label):
     shown = world("seed=1")
-    for label in ("person", "cart"):
-        _, things = shown.frame(times_with(shown, label)[0])
-        walking = [thing for thing in things if thing.label == label]
-        assert walking
-        assert {(thing.level, thing.bay) for thing in walking} == {(None, None)}
-        assert {thing.aisle for thing in walking} <= {"07", "08"}
+    _, things = shown.frame(time_with(shown, label))
+    walking = [thing for thing in things if thing.label == label]
+    assert walking
+    assert {(thing.level, thing.bay) for thing in walking} == {(None, None)}
+    assert {thing.aisle for thing in walking} <= {"07", "08"}
 
 
 def test_who_walks_past_hides_what_stands_behind():
     shown = world("seed=1")
-    time = times_with(shown, "person")[0]
+    time = time_with(shown, "person")
     shown._scene(0).show(shown._inventory.present(time))
     alone = {one.number: one.visible for one in shown._placed(shown._scene(0).seen, [])}
     now = {one.number: one.visible for one in shown.frame(time)[1]}
