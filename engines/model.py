@@ -13,10 +13,12 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, version_converter
 
+from engines import tensorflow
 from engines.batch import with_free_batch
 from engines.errors import ModelError
 from engines.focus import fold_focus
 from engines.graph import Shape, opset_of, shape_of
+from engines.image_input import find_image, to_planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +27,6 @@ OPSET = 17
 """The newest that TensorRT 8.6 reads."""
 _OLDEST_OPSET = 13
 _IR_VERSION = 8
-_IMAGE_RANK = 4
 _EXPORT = "export the trained float32 model again, without quantisation"
 
 _QUANTISED = {
@@ -96,7 +97,10 @@ def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
     model = onnx.ModelProto()
     model.CopyFrom(source.model)
     _drop_weights_from_inputs(model)
-    image = _image_input(source, model)
+    image = find_image(source, model)
+    if tensorflow.is_tensorflow(value.name for value in model.graph.output):
+        tensorflow.cut(model, image, size_wh)
+    to_planes(model, image)
     batch, size = _fix_input(source, image, size_wh)
     model = _simplified(source, _lifted(source, model))
     fold_focus(model, image.name)
@@ -169,21 +173,6 @@ def _drop_weights_from_inputs(model: onnx.ModelProto) -> None:
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     model.ir_version = _IR_VERSION
-
-
-def _image_input(source: Source, model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    found = {value.name: shape_of(value) for value in model.graph.input}
-    value: onnx.ValueInfoProto
-    for value in model.graph.input:
-        shape = found[value.name]
-        float32 = value.type.tensor_type.elem_type == TensorProto.FLOAT
-        if float32 and len(shape) == _IMAGE_RANK and (shape[1] in (3, -1) or _is_open(shape[1])):
-            return value
-    raise ModelError(
-        f"model {source.path}: expected an image input, float32 (batch, 3, height, width), "
-        f"found {found}",
-        "export the model with channels first and three colour channels",
-    )
 
 
 def _is_open(dimension: int | str) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import ModelError
 from engines.families.ssd import Ssd
+from engines.families.ssd_tensorflow import SsdTensorflow
 from engines.families.ultralytics import Ultralytics
 from engines.families.yolox import Yolox
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from engines.families.family import Family, Recognised
     from engines.model import Network
 
-FAMILIES: tuple[Family, ...] = (Ultralytics(), Yolox(), Ssd())
+FAMILIES: tuple[Family, ...] = (Ultralytics(), Yolox(), Ssd(), SsdTensorflow())
 
 
 def recognise(network: Network, name: str | None = None) -> tuple[Family, Recognised]:

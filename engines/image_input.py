@@ -1,0 +1,65 @@
+"""The input that takes the image, brought to float32 (B, 3, H, W) however the exporter wrote it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onnx import TensorProto, helper
+
+from engines.errors import ModelError
+from engines.graph import Shape, shape_of
+
+if TYPE_CHECKING:
+    import onnx
+
+    from engines.model import Source
+
+_RANK = 4
+_COLOURS = 3
+_KINDS = (TensorProto.FLOAT, TensorProto.UINT8)
+
+
+def find_image(source: Source, model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    """Return the graph's image input; `ModelError` where it has none."""
+    found = {value.name: shape_of(value) for value in model.graph.input}
+    value: onnx.ValueInfoProto
+    for value in model.graph.input:
+        shape = found[value.name]
+        fits = len(shape) == _RANK and (_may_be_colours(shape[1]) or _may_be_colours(shape[3]))
+        if fits and value.type.tensor_type.elem_type in _KINDS:
+            return value
+    raise ModelError(
+        f"model {source.path}: expected an image input, (batch, 3, height, width) or (batch, "
+        f"height, width, 3), float32 or uint8, found {found}",
+        "export the model with one image input of three colour channels",
+    )
+
+
+def channels_last(shape: Shape) -> bool:
+    """Return whether a (B, H, W, 3) is meant."""
+    return shape[1] != _COLOURS and shape[3] == _COLOURS
+
+
+def to_planes(model: onnx.ModelProto, image: onnx.ValueInfoProto) -> None:
+    """Make the input float32 (B, 3, H, W), with the axes moved back in front of what reads it."""
+    image.type.tensor_type.elem_type = TensorProto.FLOAT
+    shape = shape_of(image)
+    if not channels_last(shape):
+        return
+    moved = f"{image.name}/channels_last"
+    for node in model.graph.node:
+        for position, name in enumerate(node.input):
+            if name == image.name:
+                node.input[position] = moved
+    back = helper.make_node("Transpose", [image.name], [moved], moved, perm=[0, 2, 3, 1])
+    nodes = [back, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    planes = helper.make_tensor_value_info(
+        image.name, TensorProto.FLOAT, [shape[0], _COLOURS, shape[1], shape[2]]
+    )
+    image.CopyFrom(planes)
+
+
+def _may_be_colours(dimension: int | str) -> bool:
+    return not isinstance(dimension, int) or dimension in (_COLOURS, -1, 0)
