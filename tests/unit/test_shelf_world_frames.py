@@ -84,6 +84,11 @@ def test_another_process_draws_the_same_bytes():
     assert done.stdout.strip() == hashlib.sha256(image).hexdigest()
 
 
+def test_there_is_nothing_before_the_start():
+    with pytest.raises(ValueError, match="from 0 s on"):
+        world("seed=1").frame(-0.1)
+
+
 def test_another_seed_is_another_world():
     one, other = world("seed=1").frame(3.0)[0], world("seed=2").frame(3.0)[0]
     assert np.abs(one.astype(int) - other).mean() > 10

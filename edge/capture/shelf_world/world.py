@@ -60,6 +60,8 @@ class ShelfWorld:
 
     def frame(self, time_s: float) -> tuple[Image, list[Placed]]:
         """Return the picture, uint8 (H, W, 3) BGR, and what it shows, at seconds from the start."""
+        if time_s < 0:
+            raise ValueError(f"ShelfWorld.frame: expected a time from 0 s on, got {time_s}")
         pose = self._motion.at(time_s)
         scene = self._scene(pose.station)
         scene.show(self._inventory.present(time_s))
