@@ -6,6 +6,9 @@ EdgeError
 │   ├── MissingPackage      an optional package is not installed
 │   ├── BundleError         a bundle is missing, damaged or fails its golden
 │   ├── RuntimeFailure      an inference runtime cannot load or run the graph
+│   │   ├── PlanRefused         a TensorRT plan is not for this device, or is damaged
+│   │   ├── OutOfDeviceMemory   the GPU has no memory left for it
+│   │   └── DeviceLost          the GPU failed or is gone; only a new process can use it again
 │   ├── SourceError         a source URI is not understood, or never can be opened
 │   ├── OutboxError         the outbox cannot be opened or written
 │   └── BrokerRefused       the broker answered, and said no
@@ -57,6 +60,18 @@ class BundleError(StartError):
 
 class RuntimeFailure(StartError):  # noqa: N818 - reads as what happened
     """An inference runtime cannot load or run a graph."""
+
+
+class PlanRefused(RuntimeFailure):
+    """A TensorRT plan was made for another device or version, or is damaged."""
+
+
+class OutOfDeviceMemory(RuntimeFailure):
+    """The GPU has no memory left for what is asked of it."""
+
+
+class DeviceLost(RuntimeFailure):
+    """The GPU failed or is gone: only a new process can use it again."""
 
 
 class SourceError(StartError):

@@ -18,9 +18,10 @@ PASSPORT = "bundle.json"
 PORTABLE_GRAPH = "model.onnx"
 TENSORRT_GRAPH = "model.trt.onnx"
 PLAN = "engine.plan"
+KERNEL = "letterbox.cubin"
 GOLDEN = "golden.npz"
 REPORT = "report.html"
-PARTS = (PORTABLE_GRAPH, TENSORRT_GRAPH, PLAN, GOLDEN, REPORT)
+PARTS = (PORTABLE_GRAPH, TENSORRT_GRAPH, PLAN, KERNEL, GOLDEN, REPORT)
 REQUIRED = (PORTABLE_GRAPH, GOLDEN)
 
 _REBUILD = "copy the bundle again, or build it again with edge-build-engine"
@@ -63,6 +64,26 @@ class Tolerance(_Part):
     mean_score_shift: Score = 0.05
 
 
+class PlanSpec(_Part):
+    """What `engine.plan` was compiled with and for; it runs nowhere else."""
+
+    tensorrt: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+")]
+    cuda: str
+    """CUDA of the driver, such as 12.6."""
+    device: str
+    """Name of the GPU."""
+    compute_capability: Annotated[str, Field(pattern=r"^\d+\.\d+$")]
+    precision: Literal["int8", "fp16"]
+    """What was faster here."""
+    max_batch: Annotated[int, Field(ge=1)]
+    milliseconds: dict[str, float] = {}
+    """Median time of one frame, by precision, of the plans that were tried."""
+    dla: dict[str, Any] = {}
+    """Core, and what fell back to the GPU; empty without a DLA."""
+    warnings: tuple[str, ...] = ()
+    """What the builder warned of, skipped tactics included."""
+
+
 class Passport(_Part):
     """`bundle.json`: what this bundle is, and the sha256 of every file in it."""
 
@@ -84,6 +105,8 @@ class Passport(_Part):
     """What the ranges were measured on, and how."""
     accuracy: dict[str, Any] = {}
     """Per graph: agreement with the float model on held-out frames."""
+    plan: PlanSpec | None = None
+    """Of `engine.plan`, where there is one."""
     source: dict[str, Any] = {}
     """The trained model: file name, sha256, producer."""
 

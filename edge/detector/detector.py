@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge.detections import Detections
-from edge.detector.letterbox import letterbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edge.detector.bundle import InputSpec
     from edge.detector.letterbox import Placement
@@ -21,31 +21,56 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A letterboxed frame, uint8 (H, W, 3) of the network input, and where the frame lies in it."""
+    """A frame on its way to the network: uint8 (H, W, 3) BGR, and where it lies in the input.
+
+    `pixels` are letterboxed already, or the frame itself where the runtime letterboxes.
+    """
 
     stamp: FrameStamp
     placement: Placement
     pixels: Image
 
 
-def prepare(frame: Frame, spec: InputSpec) -> Prepared:
-    """Bring a frame to the network's input; any thread may do it, so cameras do it themselves."""
-    pixels, placement = letterbox(frame.image, spec)
+def prepare(frame: Frame, spec: InputSpec, runtime: Runtime) -> Prepared:
+    """Bring a frame to what the runtime takes; any thread may, so cameras do it themselves."""
+    pixels, placement = runtime.prepare(frame.image, spec)
     return Prepared(frame.stamp, placement, pixels)
 
 
-def detect(runtime: Runtime, batch: Sequence[Prepared], floor: float) -> list[Detections]:
-    """Run the network once; return per frame what scores at least `floor`, in frame pixels.
+class UnderWay:
+    """The batches that a runtime works on, at most its `in_flight`, oldest first.
 
-    Only the thread that opened `runtime` may call this.
+    Only the thread that opened `runtime` may use them. Detections are in frame pixels and score at
+    least `floor`.
     """
-    frames = (
-        batch[0].pixels[np.newaxis]
-        if len(batch) == 1
-        else np.stack([item.pixels for item in batch])
-    )
-    raw = runtime.infer(frames)
-    return [decode(raw, index, item.placement, floor) for index, item in enumerate(batch)]
+
+    def __init__(self, runtime: Runtime, spec: InputSpec, floor: float) -> None:
+        self._runtime = runtime
+        self._spec = spec
+        self._floor = floor
+        self._batches: deque[tuple[Sequence[Prepared], Callable[[], RawDetections]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def full(self) -> bool:
+        """Whether one has to be finished before another can begin."""
+        return len(self) >= self._runtime.in_flight
+
+    def begin(self, batch: Sequence[Prepared]) -> None:
+        """Hand a batch to the network."""
+        outputs = self._runtime.submit([item.pixels for item in batch], self._spec)
+        self._batches.append((batch, outputs))
+
+    def finish(self) -> list[tuple[Prepared, Detections]]:
+        """Wait for the oldest batch; return its frames, and what was detected in each."""
+        batch, outputs = self._batches.popleft()
+        raw = outputs()
+        return [
+            (item, decode(raw, index, item.placement, self._floor))
+            for index, item in enumerate(batch)
+        ]
 
 
 def decode(raw: RawDetections, index: int, placement: Placement, floor: float) -> Detections:

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from .letterbox import letterbox
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from edge.frame import Image
+
+    from .bundle import InputSpec
+    from .letterbox import Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ class Runtime(ABC):
     name: str
     max_batch: int = 1
     """Largest batch worth giving it (a CPU gains nothing from more than one)."""
+    in_flight: int = 1
+    """Batches worth having under way at once: two where one can be uploaded while one is run."""
 
     def __init__(self, input_shape: tuple[int, int, int]) -> None:
         self.input_shape = input_shape
@@ -62,6 +72,27 @@ class Runtime(ABC):
                 f"got {frames.dtype} {frames.shape}"
             )
         return self._infer(frames)
+
+    def prepare(self, image: Image, spec: InputSpec) -> tuple[Image, Placement]:
+        """Bring a frame to what `submit` takes, on any thread, whether open or not.
+
+        On a CPU that is the letterbox; a runtime that letterboxes itself keeps the frame whole.
+        """
+        return letterbox(image, spec)
+
+    def submit(self, images: Sequence[Image], spec: InputSpec) -> Callable[[], RawDetections]:
+        """Begin a batch of prepared images; return what waits for its outputs, to be called once.
+
+        At most `in_flight` batches may be under way, and they are waited for in their order.
+        """
+        # An image of the input's size is its own letterbox; others were prepared for a runtime
+        # that letterboxes itself, which this one replaced.
+        ready = [
+            image if image.shape == self.input_shape else letterbox(image, spec)[0]
+            for image in images
+        ]
+        frames = ready[0][np.newaxis] if len(ready) == 1 else np.stack(ready)
+        return lambda: self.infer(frames)
 
     def close(self) -> None:
         """Release everything; may be called twice."""

@@ -39,13 +39,14 @@ class Daemon:
         self._service = Service(
             bundle=f"{bundle.passport.name} {bundle.passport.version}", runtime="loading"
         )
-        self._pipeline = Pipeline(config, bundle, composer, self._wake)
+        engine = choose_engine(bundle, config.runtime, config.threads)
+        self._pipeline = Pipeline(config, bundle, composer, engine, self._wake)
         self._reporter = Reporter(
             config.outbox, config.mqtt, composer, self._service, self._pipeline.step
         )
         self._detection = DetectionThread(
             bundle,
-            choose_engine(bundle, config.runtime, config.threads),
+            engine,
             self._pipeline.mailbox,
             self._pipeline.found,
             self._pipeline.aisles.floor,

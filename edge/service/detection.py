@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge.detector.detector import Prepared, detect
-from edge.detector.golden import hold_to_golden
+from edge.detector.detector import UnderWay
 from edge.errors import EdgeError, RuntimeFailure
 
 if TYPE_CHECKING:
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from edge.capture.mailbox import Mailbox
     from edge.detections import Detections
     from edge.detector.bundle import Bundle
+    from edge.detector.detector import Prepared
+    from edge.detector.runtime import Runtime
     from edge.detector.runtimes import Engine
     from edge.frame import FrameStamp
 
@@ -61,6 +62,7 @@ class DetectionThread(threading.Thread):
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._health = DetectionHealth("loading", time.monotonic(), 0)
+        self._frames = 0
         self.error: Exception | None = None
         """Why the thread ended, if not because it was asked to."""
 
@@ -86,18 +88,16 @@ class DetectionThread(threading.Thread):
     def run(self) -> None:
         """Load, hold to golden, then detect until told to stop."""
         try:
-            with self._engine.runtime as runtime:
-                result = hold_to_golden(self._bundle, runtime, self._engine.part)
+            with self._engine.serving(self._bundle) as serving:
                 log.info(
                     "%s: golden kept %.3f, %.1f ms a frame",
-                    runtime.describe(),
-                    result.kept,
-                    result.milliseconds,
+                    serving.description,
+                    serving.golden.kept,
+                    serving.golden.milliseconds,
                 )
-                self._health = DetectionHealth(runtime.describe(), time.monotonic(), 0)
+                self._health = DetectionHealth(serving.description, time.monotonic(), 0)
                 self._ready.set()
-                while not self._stopping.is_set():
-                    self._round()
+                self._detect(serving.runtime)
         except EdgeError as error:
             self.error = error
         except Exception as error:  # the thread's last stand: the daemon reports it and ends
@@ -107,11 +107,18 @@ class DetectionThread(threading.Thread):
                 "the log above has the trace; run `edge verify` on the bundle",
             )
 
-    def _round(self) -> None:
-        batch = [item for _, item in self._mailbox.take(self._engine.runtime.max_batch, IDLE_S)]
-        if batch:
-            found = detect(self._engine.runtime, batch, self._floor)
-            for item, detections in zip(batch, found, strict=True):
-                self._found(item.stamp, detections)
-        health = self._health
-        self._health = DetectionHealth(health.runtime, time.monotonic(), health.frames + len(batch))
+    def _detect(self, runtime: Runtime) -> None:
+        """Keep as many batches under way as the runtime takes; hand on what each gives."""
+        under_way = UnderWay(runtime, self._bundle.passport.input, self._floor)
+        while not self._stopping.is_set():
+            taken = self._mailbox.take(runtime.max_batch, 0 if under_way else IDLE_S)
+            if taken:
+                under_way.begin([item for _, item in taken])
+            if under_way.full or (under_way and not taken):
+                for item, detections in under_way.finish():
+                    self._found(item.stamp, detections)
+                    self._frames += 1
+            self._went_round()
+
+    def _went_round(self) -> None:
+        self._health = DetectionHealth(self._health.runtime, time.monotonic(), self._frames)

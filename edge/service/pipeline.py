@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edge.config import Config
     from edge.detections import Detections
     from edge.detector.bundle import Bundle
+    from edge.detector.runtimes import Engine
     from edge.frame import Frame, FrameStamp
     from edge.reporting.compose import Composer, Outgoing
 
@@ -35,15 +36,22 @@ BACK_PRESSURE_S = 0.5
 class Pipeline:
     """Cameras and aisles of one configuration.
 
-    Camera threads letterbox into `mailbox`; the detector thread takes from it and calls `found`;
-    the report thread calls `step`. Everything between them is bounded, and drops are counted.
+    Camera threads prepare frames and put them in `mailbox`; the detector thread takes from it and
+    calls `found`; the report thread calls `step`. Everything between them is bounded, and drops are
+    counted.
     """
 
     def __init__(
-        self, config: Config, bundle: Bundle, composer: Composer, wake: Callable[[], None]
+        self,
+        config: Config,
+        bundle: Bundle,
+        composer: Composer,
+        engine: Engine,
+        wake: Callable[[], None],
     ) -> None:
         self._spec = bundle.passport.input
         self._composer = composer
+        self._engine = engine
         self._wake = wake
         self._heartbeat_s = config.publish.state_heartbeat_s
         self.aisles = Aisles(config, bundle.labels, bundle.passport.thresholds)
@@ -73,14 +81,14 @@ class Pipeline:
         return all(ended)
 
     def _deliver(self, frame: Frame) -> bool:
-        """Letterbox a frame, on its camera's thread, and leave it for the detector.
+        """Prepare a frame, on its camera's thread, and leave it for the detector.
 
         Returns whether a frame was lost by it. A recording that can wait does, until the detector
         has taken the frame before. A blind frame is not looked at: its aisles are told why.
         """
         if frame.stamp.blindness is not None:
             return False
-        item = prepare(frame, self._spec)
+        item = prepare(frame, self._spec, self._engine.runtime)
         if frame.stamp.camera not in self._waits:
             return self.mailbox.put(frame.stamp.camera, item)
         while not self._stopping.is_set():

@@ -21,7 +21,8 @@ import numpy as np
 
 from edge.config import AisleView, CameraConfig, Config, MqttConfig, OutboxConfig
 from edge.detector.bundle import load_bundle
-from edge.detector.detector import detect
+from edge.detector.detector import UnderWay
+from edge.detector.letterbox import letterbox
 from edge.detector.runtimes import choose_engine
 from edge.errors import StartError
 from edge.reporting.compose import Composer
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from edge.detector.bundle import Bundle
     from edge.detector.detector import Prepared
-    from edge.detector.runtime import Runtime
+    from edge.detector.runtimes import Engine
     from edge.reporting.compose import Outgoing
 
 LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
@@ -99,9 +100,9 @@ class _Report(threading.Thread):
 
 
 class Bench:
-    """Owns the pipeline, the runtime and the reporting; runs rounds on the calling thread."""
+    """Owns the pipeline and the reporting; runs rounds on the thread that opened the engine."""
 
-    def __init__(self, bundle: Bundle, source: str, runtime: Runtime, scratch: Path) -> None:
+    def __init__(self, bundle: Bundle, source: str, engine: Engine, scratch: Path) -> None:
         camera = CameraConfig(
             name="bench",
             source=source,
@@ -113,9 +114,11 @@ class Bench:
         )
         composer = Composer(Topics("bench", "bench", "bench"), bundle.labels)
         self._report = _Report(scratch / "outbox.db")
-        self._pipeline = Pipeline(config, bundle, composer, self._report.wake)
+        self._pipeline = Pipeline(config, bundle, composer, engine, self._report.wake)
         self._report.step = self._pipeline.step
-        self._runtime = runtime
+        self._runtime = engine.runtime
+        self._spec = bundle.passport.input
+        self._under_way = UnderWay(engine.runtime, self._spec, self._pipeline.aisles.floor)
         self._recent: deque[Prepared] = deque(maxlen=KEPT)
         self._stages: dict[str, list[float]] = {}
 
@@ -152,29 +155,32 @@ class Bench:
         return {name: median(times) for name, times in self._report.stages_ms.items() if times}
 
     def _turn(self) -> list[float]:
-        """Take what the cameras have, detect, hand on; return each frame's latency in ms."""
+        """Take what the cameras have, detect, hand on; return each finished frame's latency, ms."""
         started = time.perf_counter()
-        taken = self._pipeline.mailbox.take(self._runtime.max_batch, FRAME_S)
-        if not taken:
+        taken = self._pipeline.mailbox.take(
+            self._runtime.max_batch, 0 if self._under_way else FRAME_S
+        )
+        if not taken and not self._under_way:
             raise StartError(
                 f"no frame within {FRAME_S:.0f} s: "
                 f"{self._pipeline.cameras[0].status().detail or 'the source is silent'}",
                 "give a source that goes on, for example file:///video.mp4?loop=1",
             )
         arrived = time.perf_counter()
-        batch = [item for _, item in taken]
-        found = detect(self._runtime, batch, self._pipeline.aisles.floor)
-        for item, detections in zip(batch, found, strict=True):
+        if taken:
+            self._under_way.begin([item for _, item in taken])
+        finished = self._under_way.finish() if self._under_way.full or not taken else []
+        for item, detections in finished:
             self._pipeline.found(item.stamp, detections)
         self._note("wait for a frame", arrived - started)
         self._note("inference and decoding", time.perf_counter() - arrived)
-        self._recent.extend(batch)
+        self._recent.extend(item for item, _ in finished)
         now = time.monotonic()
-        return [(now - item.stamp.monotonic_s) * 1e3 for item in batch]
+        return [(now - item.stamp.monotonic_s) * 1e3 for item, _ in finished]
 
     def _bare(self, frames: int) -> list[float]:
         """Return the milliseconds of each of that many bare inferences."""
-        inputs = [item.pixels[np.newaxis] for item in self._recent]
+        inputs = [letterbox(item.pixels, self._spec)[0][np.newaxis] for item in self._recent]
         times = []
         for index in range(frames):
             started = time.perf_counter()
@@ -199,15 +205,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the rounds and print the medians."""
     bundle = load_bundle(arguments.bundle)
-    runtime = choose_engine(bundle, "auto", arguments.threads).runtime
+    engine = choose_engine(bundle, "auto", arguments.threads)
     with (
         tempfile.TemporaryDirectory(prefix="aisle-edge-bench-") as scratch,
-        runtime,
-        Bench(bundle, arguments.source, runtime, Path(scratch)) as bench,
+        engine.serving(bundle) as serving,
+        Bench(bundle, arguments.source, engine, Path(scratch)) as bench,
     ):
         bench.round(arguments.seconds / 2)  # warm-up, not counted
         rounds = [bench.round(arguments.seconds) for _ in range(arguments.rounds)]
-        report = _report(bundle, runtime.describe(), rounds, bench.report_stages_ms())
+        report = _report(bundle, serving.description, rounds, bench.report_stages_ms())
     print(json.dumps(report, indent=1) if arguments.json else _table(report))
     return 0
 

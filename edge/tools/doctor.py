@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edge.board import this_board
 from edge.config import OutboxConfig
 from edge.config_file import load_config
 from edge.errors import StartError
 from edge.tools import probes
-from edge.tools.board import this_board
 from edge.tools.probes import Finding, Verdict
 
 if TYPE_CHECKING:

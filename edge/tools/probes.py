@@ -24,8 +24,8 @@ from edge.errors import BundleError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge.board import Board
     from edge.config import Config, MqttConfig
-    from edge.tools.board import Board
 
 _PATIENCE_S = 20
 _CONNECT_S = 5

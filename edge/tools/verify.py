@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.detector.bundle import load_bundle
-from edge.detector.golden import hold_to_golden
 from edge.detector.runtimes import choose_engine
 
 if TYPE_CHECKING:
@@ -27,9 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what the golden frames gave; a bundle that fails raises `BundleError`, exit 3."""
     bundle = load_bundle(arguments.bundle)
     engine = choose_engine(bundle, arguments.runtime, arguments.threads)
-    with engine.runtime as runtime:
-        result = hold_to_golden(bundle, runtime, engine.part)
-        _show(bundle, runtime.describe(), result)
+    with engine.serving(bundle) as serving:
+        _show(bundle, serving.description, serving.golden)
     return 0
 
 

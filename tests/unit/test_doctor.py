@@ -11,7 +11,7 @@ import pytest
 from edge.cli import main
 from edge.config import Config, MqttConfig
 from edge.tools import probes
-from edge.tools.board import Board, this_board
+from edge.board import Board, this_board
 from edge.tools.doctor import with_verdict_on_runtimes
 from edge.tools.probes import Finding, ProbeFailed, Verdict
 
