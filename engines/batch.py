@@ -50,32 +50,66 @@ def with_free_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto | Non
 
 def _free_shapes(model: onnx.ModelProto, batch: int) -> None:
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    shapes = {v.name: shape_of(v) for v in (*inferred.value_info, *inferred.input)}
+    shapes = {
+        v.name: shape_of(v) for v in (*inferred.value_info, *inferred.input, *inferred.output)
+    }
     known = constants(model.graph)
-    for number, node in enumerate(model.graph.node):
+    for number, node in enumerate(list(model.graph.node)):
         batched = bool(node.input) and shapes.get(node.input[0], ())[:1] == (batch,)
-        if node.op_type == "Reshape" and not attribute(node, "allowzero", 0):
-            leading = 0 if batched else -1
-            _free_leading(model.graph, node, known.get(node.input[1]), (batch, leading), number)
+        if node.op_type == "Reshape" and node.input[1] in known:
+            _free_leading(model.graph, node, shapes.get(node.output[0], ()), batch, batched, number)
+        elif node.op_type == "Concat":
+            _spread_constants(model.graph, node, known, batch)
         elif node.op_type == "Resize" and len(node.input) > _RESIZE_SIZES and batched:
             _scale_instead(model, node, known.get(node.input[_RESIZE_SIZES]), shapes, number)
 
 
-def _free_leading(
+def _free_leading(  # noqa: PLR0913, PLR0917 - a node and what is known of it
     graph: onnx.GraphProto,
     node: onnx.NodeProto,
-    target: onnx.TensorProto | None,
-    batch_to: tuple[int, int],
+    shape: Shape,
+    batch: int,
+    batched: bool,  # noqa: FBT001
     number: int,
 ) -> None:
-    """Turn a Reshape to (batch, ...) into (0, ...), which copies, or (-1, ...), which computes."""
-    if target is None:
+    """Turn a Reshape to (batch, ...) into (0, ...), which copies, or (-1, ...), which computes.
+
+    So is one to (k * batch, ...): attention over areas counts these with the batch.
+    """
+    if not shape or not all(isinstance(n, int) and n > 0 for n in shape):
         return
-    batch, leading = batch_to
-    shape = numpy_helper.to_array(target).copy()
-    if len(shape) and shape[0] == batch and not (leading < 0 and -1 in shape):
-        shape[0] = leading
-        node.input[1] = _constant(graph, f"edge/shape_{number}", shape)
+    if int(shape[0]) % batch == 0:
+        leading = 0 if batched and shape[0] == batch else -1
+        target = np.array([leading, *shape[1:]], np.int64)
+        node.input[1] = _constant(graph, f"edge/shape_{number}", target)
+
+
+def _spread_constants(
+    graph: onnx.GraphProto, node: onnx.NodeProto, known: dict[str, onnx.TensorProto], batch: int
+) -> None:
+    """Repeat a constant (batch, ...) for as many frames as what it is joined with has."""
+    others = [name for name in node.input if name not in known]
+    for position, name in enumerate(node.input):
+        value = numpy_helper.to_array(known[name]) if name in known and others else np.empty(0)
+        if value.shape[:1] != (batch,) or attribute(node, "axis") == 0:
+            continue
+        made = f"edge/spread_{node.output[0]}_{position}"
+        one = _constant(graph, f"{made}/one", value[:1])
+        rest = _constant(graph, f"{made}/rest", np.array(value.shape[1:], np.int64))
+        frames, shape = f"{made}/frames", f"{made}/shape"
+        spread = [
+            onnx.helper.make_node("Shape", [others[0]], [frames], start=0, end=1),
+            onnx.helper.make_node("Concat", [frames, rest], [shape], axis=0),
+            onnx.helper.make_node("Expand", [one, shape], [made]),
+        ]
+        node.input[position] = made
+        _insert(graph, spread, before=node)
+
+
+def _insert(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], before: onnx.NodeProto) -> None:
+    where = next(i for i, node in enumerate(graph.node) if node.output == before.output)
+    for offset, node in enumerate(nodes):
+        graph.node.insert(where + offset, node)
 
 
 def _scale_instead(

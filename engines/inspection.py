@@ -62,6 +62,7 @@ class Adapted:
             f"family    {self.family.name}: {self.family.models} (else: --family)",
             *(f"          because {evidence}" for evidence in self.recognised.evidence),
             *(f"          although {doubt}" for doubt in self.recognised.doubts),
+            *(f"changed   {change}" for change in self.network.source.changed),
             f"input     {spec.width}x{spec.height} (else: --size, where the export leaves it open)",
             f"fed with  {fed_with}, {placed} (from the family)",
             f"NMS       {self._suppression()} (else: --iou)",

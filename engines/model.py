@@ -11,21 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, version_converter
+from onnx import inliner
 
-from engines import tensorflow
+from engines import opset, tensorflow
 from engines.batch import with_free_batch
 from engines.errors import ModelError
 from engines.focus import fold_focus
 from engines.graph import Shape, opset_of, shape_of
-from engines.image_input import find_image, to_planes
+from engines.image_input import find_image, fix_companions, to_planes
+from engines.precision import to_float32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OPSET = 17
-"""The newest that TensorRT 8.6 reads."""
-_OLDEST_OPSET = 13
 _IR_VERSION = 8
 _EXPORT = "export the trained float32 model again, without quantisation"
 
@@ -33,7 +31,6 @@ _QUANTISED = {
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger",
     "QLinearConv", "QLinearMatMul",
 }  # fmt: skip
-_HALVES = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,8 @@ class Source:
     path: Path
     model: onnx.ModelProto
     sha256: str
+    changed: tuple[str, ...] = ()
+    """What had to be changed to take it, for people."""
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -84,13 +83,17 @@ def load_source(path: Path) -> Source:
         ) from error
     model = _parse(path, data)
     _load_weights_beside(path, model)
-    source = Source(path, model, hashlib.sha256(data).hexdigest())
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    kinds = to_float32(model)
+    changed = (f"weights in {', '.join(kinds)} became float32",) if kinds else ()
+    source = Source(path, model, hashlib.sha256(data).hexdigest(), changed)
     _refuse_what_cannot_be_calibrated(source)
     return source
 
 
 def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
-    """Fix the shapes, lift the opset, fold constants and Focus stems, make the batch symbolic.
+    """Fix the shapes, bring the opset to 17, fold constants and Focus stems, free the batch.
 
     `size_wh` is the network's input size where the model leaves it open.
     """
@@ -102,7 +105,8 @@ def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
         tensorflow.cut(model, image, size_wh)
     to_planes(model, image)
     batch, size = _fix_input(source, image, size_wh)
-    model = _simplified(source, _lifted(source, model))
+    fix_companions(model, size)
+    model = opset.lowered(_simplified(source, _raised(source, model)))
     fold_focus(model, image.name)
     freed = with_free_batch(model, batch)
     if freed is None and batch > 1:
@@ -152,17 +156,14 @@ def _load_weights_beside(path: Path, model: onnx.ModelProto) -> None:
 def _refuse_what_cannot_be_calibrated(source: Source) -> None:
     foreign = {n.domain for n in source.model.graph.node if n.domain not in ("", "ai.onnx")}
     operators = {node.op_type for node in source.model.graph.node}
-    half = {_HALVES[t.data_type] for t in source.model.graph.initializer if t.data_type in _HALVES}
     found = None
     if quantised := sorted(operators & _QUANTISED):
         found = f"it is already quantised ({', '.join(quantised)})"
     elif foreign:
         found = f"it needs operators of {', '.join(sorted(foreign))}, which are no standard ONNX"
-    elif half:
-        found = f"its weights are {', '.join(sorted(half))}"
     if found:
         raise ModelError(
-            f"model {source.path}: expected a float32 graph of standard ONNX operators; {found}",
+            f"model {source.path}: expected a float graph of standard ONNX operators; {found}",
             _EXPORT,
         )
 
@@ -216,23 +217,18 @@ def _size(
     return asked_wh
 
 
-def _lifted(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Bring the opset to 17, or as near as onnx's converter can."""
-    found = opset_of(model)
-    reasons = []
-    for target in range(OPSET, max(OPSET, found - 1) + 1):
-        if target == found:
+def _raised(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Bring an older opset to 17, where onnx's converter can."""
+    try:
+        return opset.raised(model)
+    except Exception as error:  # it raises RuntimeError and unrelated types
+        if opset_of(model) >= opset.OLDEST:
             return model
-        try:
-            return version_converter.convert_version(model, target)
-        except Exception as error:  # noqa: BLE001 - it raises RuntimeError and unrelated types
-            reasons.append(str(error).splitlines()[0])
-    if found >= _OLDEST_OPSET:
-        return model
-    raise ModelError(
-        f"model {source.path}: opset {found} cannot be lifted to {OPSET}: {reasons[0]}",
-        f"export the model again with opset {OPSET}",
-    )
+        raise ModelError(
+            f"model {source.path}: opset {opset_of(model)} cannot be lifted to {opset.OPSET}: "
+            f"{str(error).splitlines()[0]}",
+            f"export the model again with opset {opset.OPSET}",
+        ) from error
 
 
 def _simplified(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:

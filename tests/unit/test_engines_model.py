@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from engines.errors import ModelError
 from engines.graph import GraphBuilder, opset_of
@@ -27,14 +27,6 @@ def prepared(folder, model, size=None):
 def with_node(op_type, domain="", **changes):
     model = networks.yolox()
     model.graph.node.append(helper.make_node(op_type, ["images"], ["x"], domain=domain))
-    return model
-
-
-def in_half(model):
-    weights = model.graph.initializer[0]
-    weights.CopyFrom(
-        numpy_helper.from_array(numpy_helper.to_array(weights).astype(np.float16), weights.name)
-    )
     return model
 
 
@@ -90,7 +82,6 @@ def test_weights_that_were_left_behind_are_named(tmp_path):
         (with_node("DynamicQuantizeLinear"), "already quantised (DynamicQuantizeLinear)"),
         (with_node("ConvInteger"), "already quantised (ConvInteger)"),
         (with_node("EfficientNMS_TRT", "TRT"), "operators of TRT"),
-        (in_half(networks.yolox()), "weights are float16"),
     ],
 )
 def test_a_model_that_cannot_be_calibrated_is_refused_with_the_remedy(tmp_path, model, says):
@@ -151,12 +142,39 @@ def test_a_batch_baked_into_shapes_becomes_free(tmp_path, batch):
         assert found.shape == (count, 84, 8)
 
 
+def test_a_batch_that_is_counted_with_areas_becomes_free(tmp_path):
+    # As YOLO12's attention has it: (1, C, H, W) -> (4, C / 4, H, W) and back.
+    model = networks.yolox()
+    graph = GraphBuilder(model, "more/")
+    areas = graph.op("Softmax", graph.reshape("output", (4, 21, 8)), axis=1)
+    replaced(model, graph.reshape(areas, (1, 84, 8)))
+
+    assert prepared(tmp_path, model).batched
+
+
+def test_a_batch_of_constants_joined_to_it_becomes_free(tmp_path):
+    # As YOLOv6's objectness is: a column of ones.
+    model = networks.yolox()
+    graph = GraphBuilder(model, "more/")
+    replaced(model, graph.op("Concat", "output", graph.constant(np.ones((1, 84, 1))), axis=2))
+
+    network = prepared(tmp_path, model)
+
+    assert network.batched
+    assert network.outputs.popitem()[1] == ("batch", 84, 9)
+
+
+def replaced(model, tensor):
+    """Make a tensor the only output."""
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
+
+
 def test_a_batch_that_cannot_be_freed_stays_one(tmp_path):
     model = networks.ultralytics()
     graph = GraphBuilder(model, "more/")
     mixed = graph.op("ReduceMean", "output0", axes=[0], keepdims=1)  # over the frames of a batch
-    del model.graph.output[:]
-    model.graph.output.append(helper.make_tensor_value_info(mixed, TensorProto.FLOAT, [1, 7, 84]))
+    replaced(model, mixed)
 
     network = prepared(tmp_path, model)
 
