@@ -282,7 +282,7 @@ def _check_contract(engine: trt.ICudaEngine, shape: tuple[int, ...], bundle: Bun
     found = {}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
-        sizes = tuple(engine.get_tensor_shape(name))[1:]
+        sizes: tuple[int, ...] = engine.get_tensor_shape(name)[1:]
         found[name] = (sizes, kinds.get(engine.get_tensor_dtype(name)))
     if found != wanted:
         raise PlanRefused(f"{bundle.file(PLAN)}: expected tensors {wanted}, found {found}", COMPILE)

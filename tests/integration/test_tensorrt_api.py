@@ -1,0 +1,139 @@
+"""Our two TensorRT files against the real Python API of five versions of it.
+
+mypy checks every class, method, keyword, argument and enum member that they use, found from the
+code itself, against stubs of the real bindings. A use that only some versions have stands behind
+`hasattr`, which mypy understands, or behind `at_least_10`, which it is told the value of.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tensorrt_bindings import CACHE, VERSIONS, bindings
+
+ROOT = Path(__file__).parents[2]
+USERS = [
+    path for path in (ROOT / "edge/detector/tensorrt.py", ROOT / "engines/plan.py") if path.exists()
+]
+SINCE_10 = "at_least_10"
+
+
+@pytest.fixture(params=VERSIONS)
+def real(request):
+    return bindings(request.param)
+
+
+def mypy(real, path, source=None, *options):
+    """Return what mypy says of a file, read as `source` if that is given, with the real API."""
+    command = [
+        *(sys.executable, "-m", "mypy", "--config-file=", "--strict", "--follow-imports=silent"),
+        *("--ignore-missing-imports", "--no-warn-unused-ignores", "--no-error-summary"),
+        *("--allow-subclassing-any", "--cache-dir", CACHE / f"mypy-{real.version}"),
+        "--always-true" if real.major >= 10 else "--always-false",
+        *(SINCE_10, path.relative_to(ROOT)),
+    ]
+    if source is not None:
+        copy = CACHE / f"shadow-{real.version}.py"
+        copy.write_text(source)
+        command += ["--shadow-file", path.relative_to(ROOT), copy]
+    done = subprocess.run(
+        [str(word) for word in (*command, *options)],
+        cwd=ROOT,
+        env={"MYPYPATH": str(real.stubs), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert not done.stderr, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith(f"{path.parts[-3]}/")]
+
+
+@pytest.mark.parametrize("path", USERS, ids=lambda path: path.name)
+def test_every_use_exists_in_the_real_api(real, path):
+    assert mypy(real, path) == []
+
+
+def members(real):
+    """Return the names of all members of all classes of the real API."""
+    tree = ast.parse((real.stubs / "tensorrt" / "tensorrt.pyi").read_text())
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return {
+        name
+        for node in classes
+        for item in node.body
+        for name in (
+            [item.name]
+            if isinstance(item, ast.FunctionDef | ast.ClassDef)
+            else [item.target.id]
+            if isinstance(item, ast.AnnAssign)
+            else []
+        )
+    }
+
+
+class Revealing(ast.NodeTransformer):
+    """Asks mypy for the type of every object of which a member of TensorRT's is used."""
+
+    def __init__(self, names):
+        self.names = {name for name in names if not name.startswith("_")}
+
+    def visit_Attribute(self, node):
+        self.generic_visit(node)
+        if node.attr in self.names and isinstance(node.ctx, ast.Load):
+            call = ast.Call(ast.Name("reveal_type", ast.Load()), [node.value], [])
+            node.value = ast.copy_location(call, node.value)
+        return node
+
+    def visit_AnnAssign(self, node):
+        node.value = node.value and self.visit(node.value)
+        return node
+
+    def visit_arg(self, node):
+        return node
+
+    def visit_FunctionDef(self, node):
+        node.body = [self.visit(statement) for statement in node.body]
+        return node
+
+    def visit_ClassDef(self, node):
+        node.body = [self.visit(statement) for statement in node.body]
+        return node
+
+
+@pytest.mark.parametrize("path", USERS, ids=lambda path: path.name)
+def test_mypy_knows_the_type_of_every_object_of_tensorrt(path):
+    """An object of unknown type would be held to nothing."""
+    real = bindings("10.16.1.11")
+    elsewhere_too = {"name", "log", "type", "shape"}
+    transformer = Revealing(members(real) - elsewhere_too)
+    source = ast.unparse(ast.fix_missing_locations(transformer.visit(ast.parse(path.read_text()))))
+
+    told = [line for line in mypy(real, path, source) if "Revealed type" in line]
+
+    assert len(told) >= 10
+    assert [line for line in told if re.search(r'"(Any|builtins\.object)"', line)] == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("engine.get_tensor_nam(0)", "has no attribute"),
+        ("engine.get_tensor_name(number=0)", "Unexpected keyword"),
+        ("engine.get_tensor_name()", "Missing positional"),
+        ("trt.DataType.UINT9", "has no attribute"),
+        ("trt.Runtim", "has no attribute"),
+    ],
+)
+def test_a_wrong_use_is_noticed(wrong, says):
+    path = ROOT / "edge/detector/tensorrt.py"
+    source = path.read_text() + (
+        f"\n\ndef _wrong(engine: trt.ICudaEngine) -> None:\n"
+        f"    import tensorrt as trt\n    {wrong}\n"
+    )
+
+    assert any(says in line for line in mypy(bindings("10.16.1.11"), path, source))
