@@ -8,7 +8,7 @@
 Each candidate competes with its best label only, as these models' own post-processing does by
 default (`multi_label=False`). Slots are in the order of the scores before NMS and are not moved:
 a suppressed one scores 0 where it stands. Candidates that score less than `FLOOR` are noise and
-score 0 too. A network that gives each object once by itself (`Candidates.nms`) goes without NMS.
+score 0 too. A network that gives each object once by itself goes without NMS.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _postlude(graph: GraphBuilder, candidates: Candidates, slots: int, iou: floa
     labels = graph.op("Cast", candidates.labels(index), to=TensorProto.INT32)
     heard = graph.op("Less", best, graph.constant(FLOOR))
     scores = graph.op("Where", heard, graph.constant(0.0), best)
-    if candidates.nms and iou is not None:
+    if iou is not None:
         scores = nms.suppress(graph, boxes, scores, labels, slots, iou)
     for tensor, name in ((boxes, "boxes"), (scores, "scores"), (labels, "labels")):
         graph.publish(tensor, name)

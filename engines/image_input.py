@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx import TensorProto, helper
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import ModelError
 from engines.graph import Shape, shape_of
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
     from engines.model import Source
 
+TARGET_SIZES = "orig_target_sizes"
+"""An input, (B, 2), of the width and height that RT-DETR's line scales its boxes to."""
+_MASK = "pixel_mask"
+"""An input, (B, H, W), of the pixels that DETR is to see, as transformers exports it."""
 _RANK = 4
 _COLOURS = 3
 _KINDS = (TensorProto.FLOAT, TensorProto.UINT8)
@@ -59,6 +64,27 @@ def to_planes(model: onnx.ModelProto, image: onnx.ValueInfoProto) -> None:
         image.name, TensorProto.FLOAT, [shape[0], _COLOURS, shape[1], shape[2]]
     )
     image.CopyFrom(planes)
+
+
+def fix_companions(model: onnx.ModelProto, size_wh: tuple[int, int]) -> None:
+    """Make constants of the inputs that only describe the frame: its size, and which pixels count.
+
+    A letterboxed frame always has the network's own size, and counts as a whole.
+    """
+    for value in list(model.graph.input):
+        if value.name == TARGET_SIZES:
+            values = np.array([size_wh])
+        elif value.name == _MASK:
+            rows, columns = (
+                n if isinstance(n, int) and n > 0 else side
+                for n, side in zip(shape_of(value)[1:], size_wh[::-1], strict=True)
+            )
+            values = np.ones((1, rows, columns))
+        else:
+            continue
+        kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        model.graph.initializer.append(numpy_helper.from_array(values.astype(kind), value.name))
+        model.graph.input.remove(value)
 
 
 def _may_be_colours(dimension: int | str) -> bool:

@@ -57,8 +57,6 @@ class Candidates:
     score: str
     boxes: Callable[[str], str]
     labels: Callable[[str], str]
-    nms: bool = True
-    """False where the network itself gives each object once."""
 
 
 class Family(ABC):

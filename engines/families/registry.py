@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engines.errors import ModelError
+from engines.families.detr import Detr, RfDetr, RtDetr, RtDetrUltralytics
+from engines.families.detr_exported import DetrExported, DetrExportedNormalised
 from engines.families.ssd import Ssd
 from engines.families.ssd_tensorflow import SsdTensorflow
 from engines.families.ultralytics import Ultralytics
@@ -14,7 +16,18 @@ if TYPE_CHECKING:
     from engines.families.family import Family, Recognised
     from engines.model import Network
 
-FAMILIES: tuple[Family, ...] = (Ultralytics(), Yolox(), Ssd(), SsdTensorflow())
+FAMILIES: tuple[Family, ...] = (
+    Ultralytics(),
+    Yolox(),
+    Ssd(),
+    SsdTensorflow(),
+    Detr(),
+    RtDetr(),
+    RfDetr(),
+    RtDetrUltralytics(),
+    DetrExported(),
+    DetrExportedNormalised(),
+)
 
 
 def recognise(network: Network, name: str | None = None) -> tuple[Family, Recognised]:

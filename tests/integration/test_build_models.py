@@ -133,16 +133,6 @@ def test_a_dequantised_export_gets_its_biases_back(shared_data):
     assert all(len(node.input) == 3 for node in convolutions)
 
 
-@pytest.mark.parametrize("name", ["deimv2_femto_416.onnx"])
-def test_a_model_of_another_family_is_refused_in_one_line(shared_data, name):
-    result = command(shared_data / "models" / name, "--explain")
-
-    assert result.returncode == 3
-    assert "of no known family: inputs" in result.stderr
-    assert "known families: ultralytics" in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
 def test_names_come_out_of_the_models_metadata(shared_data):
     adapted = understand(order(shared_data, "ultralytics"))
 

@@ -1,0 +1,250 @@
+"""The DETR lineage, exported before its post-processing: a query per object, no NMS.
+
+Two outputs of Q queries: logits (B, Q, C) and boxes (B, Q, 4), cxcywh in 0..1; or, as Ultralytics
+exports RT-DETR, one that joins the boxes and the labels' sigmoids. The originals turn them into
+detections in two ways. DETR (arXiv 2005.12872): a softmax whose last class is "no object", each
+query under its best label. Its deformable descendants: a sigmoid, and the best of all query-label
+pairs, so that a query may give two objects. Which it is shows in what noise gives: almost only "no
+object", or almost only logits below 0.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.probe import values_of
+from engines.graph import producers
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from engines.graph import GraphBuilder
+    from engines.model import Network
+
+_BOX = 4
+_RANK = 3
+_PATCH = 8
+"""A first convolution of this stride or more cuts patches: the backbone is a vision transformer."""
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_XYXY_OF_CXCYWH = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
+
+
+class _Queries(Family):
+    """What the two-output members share."""
+
+    iou = None
+
+    def recognise(self, network: Network) -> Recognised | str:
+        """Take logits and boxes of as many queries, which on noise lie in 0..1."""
+        found = _outputs(network)
+        if found is None:
+            return f"outputs {network.outputs}, expected logits (1, Q, C) and boxes (1, Q, 4)"
+        logits, boxes = found
+        values, corners = values_of(network, found)
+        if not _in_unit(corners):
+            return f"output {boxes!r} holds no cxcywh in 0..1 on noise"
+        _, queries, classes = values.shape
+        evidence = (
+            f"outputs {logits!r} (1, {queries}, {classes}) and {boxes!r} (1, {queries}, 4) are of "
+            f"as many queries, and the boxes are cxcywh in 0..1"
+        )
+        return self._judge(values, evidence, self._doubts(network))
+
+    def _doubts(self, network: Network) -> tuple[str, ...]:  # noqa: ARG002 - others do
+        return ()
+
+    @abstractmethod
+    def _judge(
+        self, logits: npt.NDArray[np.float32], evidence: str, doubts: tuple[str, ...]
+    ) -> Recognised | str: ...
+
+
+class Detr(_Queries):
+    """A softmax with "no object" last."""
+
+    name = "detr"
+    models = "DETR, YOLOS: logits (1, Q, labels + no object) and boxes (1, Q, 4)"
+    preprocessing = Preprocessing(
+        letterbox="stretch", colours="RGB", scale=1 / 255, mean=_MEAN, std=_STD
+    )
+
+    def _judge(
+        self, logits: npt.NDArray[np.float32], evidence: str, doubts: tuple[str, ...]
+    ) -> Recognised | str:
+        last = float((logits.argmax(-1) == logits.shape[-1] - 1).mean())
+        if last < 1 / 2:
+            return f"on noise only {last:.0%} of its queries prefer the last class: no object"
+        seen = f"on noise {last:.0%} of its queries prefer the last class: no object"
+        return Recognised(logits.shape[-1] - 1, (evidence, seen), doubts)
+
+    def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
+        """Give each query its best label other than "no object"."""
+        logits, boxes = _outputs(network) or ("", "")
+        queries, classes = (int(n) for n in network.outputs[logits][1:])
+        shares = graph.slice(graph.op("Softmax", logits, axis=2), 2, 0, classes - 1)
+        return _best_label(network, graph, (shares, boxes), queries)
+
+
+class RtDetr(_Queries):
+    """Sigmoids, and the convolutional encoder behind attention that RT-DETR is known by."""
+
+    name = "rt-detr"
+    models = "RT-DETR, D-FINE, DEIM: logits (1, Q, labels) and boxes (1, Q, 4)"
+    preprocessing = Preprocessing(letterbox="stretch", colours="RGB", scale=1 / 255)
+
+    def _judge(
+        self, logits: npt.NDArray[np.float32], evidence: str, doubts: tuple[str, ...]
+    ) -> Recognised | str:
+        if float(np.median(logits.max(-1))) >= 0:
+            return "on noise most of its queries have a logit above 0: no sigmoid's"
+        seen = "on noise its logits are below 0: a sigmoid's, without a class for no object"
+        return Recognised(logits.shape[-1], (evidence, seen), doubts)
+
+    def _doubts(self, network: Network) -> tuple[str, ...]:
+        if has_patches(network):
+            return ("its backbone is a vision transformer, which is fed normalised",)
+        if not _has_hybrid_encoder(network):
+            return ("no convolution follows its attention",)
+        return ()
+
+    def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
+        """Take the best pairs of a query and a label."""
+        logits, boxes = _outputs(network) or ("", "")
+        queries, classes = (int(n) for n in network.outputs[logits][1:])
+        pairs = graph.reshape(graph.op("Sigmoid", logits), (0, queries * classes))
+
+        def query(index: str) -> str:
+            return graph.op("Div", index, graph.constant(classes, np.int64))
+
+        def decode(index: str) -> str:
+            return _corners(network, graph, graph.gather_rows(boxes, query(index)))
+
+        def label(index: str) -> str:
+            first = graph.op("Mul", query(index), graph.constant(classes, np.int64))
+            return graph.op("Sub", index, first)
+
+        return Candidates(queries * classes, pairs, decode, label)
+
+
+class RfDetr(RtDetr):
+    """As RT-DETR, on a backbone that was trained on normalised images."""
+
+    name = "rf-detr"
+    models = "RF-DETR, Deformable DETR: as rt-detr, fed with ImageNet's mean and deviation"
+    preprocessing = Detr.preprocessing
+
+    def _doubts(self, network: Network) -> tuple[str, ...]:
+        if _has_hybrid_encoder(network):
+            return ("convolutions follow its attention, as in RT-DETR",)
+        if not has_patches(network):
+            return ("its backbone is no vision transformer",)
+        return ()
+
+
+class RtDetrUltralytics(Family):
+    """RT-DETR as Ultralytics exports it: boxes and sigmoids joined."""
+
+    name = "rt-detr-ultralytics"
+    models = "Ultralytics RT-DETR: one output (1, Q, 4 + labels), no NMS"
+    preprocessing = RtDetr.preprocessing
+    iou = None
+
+    def recognise(self, network: Network) -> Recognised | str:
+        """Take one output of boxes in 0..1 and sigmoids, of a network that samples features."""
+        shapes = list(network.outputs.values())
+        if len(shapes) != 1 or len(shapes[0]) != _RANK:
+            return f"outputs {network.outputs}, expected one (1, Q, 4 + labels)"
+        _, queries, columns = shapes[0]
+        if not isinstance(columns, int) or columns <= _BOX:
+            return f"outputs {network.outputs}, expected one (1, Q, 4 + labels)"
+        if not any(node.op_type == "GridSample" for node in network.model.graph.node):
+            return "no query samples features: it has no GridSample"
+        (values,) = values_of(network, list(network.outputs))
+        shares = values[..., _BOX:]
+        if not _in_unit(values[..., :_BOX]) or shares.min() < 0 or shares.max() > 1:
+            return "on noise its output holds no cxcywh in 0..1 and sigmoids"
+        evidence = f"its output is of {queries} queries, 4 box columns in 0..1 and sigmoids"
+        return Recognised(columns - _BOX, (evidence, "its queries sample features (GridSample)"))
+
+    def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
+        """Give each query its best label, as its predictor does."""
+        ((output, shape),) = network.outputs.items()
+        queries, columns = int(shape[1]), int(shape[2])
+        shares = graph.slice(output, 2, _BOX, columns)
+        return _best_label(network, graph, (shares, graph.slice(output, 2, 0, _BOX)), queries)
+
+
+def has_patches(network: Network) -> bool:
+    """Return whether the first convolution cuts the image into patches, as transformers do."""
+    first = next((n for n in network.model.graph.node if n.op_type == "Conv"), None)
+    strides = (
+        [list(item.ints) for item in first.attribute if item.name == "strides"] if first else []
+    )
+    return bool(strides) and min(strides[0]) >= _PATCH
+
+
+def _best_label(
+    network: Network, graph: GraphBuilder, parts: tuple[str, str], queries: int
+) -> Candidates:
+    """Take each query under its best label, of shares (B, Q, labels) and boxes (B, Q, 4)."""
+    shares, boxes = parts
+
+    def decode(index: str) -> str:
+        return _corners(network, graph, graph.gather_rows(boxes, index))
+
+    def label(index: str) -> str:
+        return graph.op("ArgMax", graph.gather_rows(shares, index), axis=2, keepdims=0)
+
+    return Candidates(queries, graph.reduce_max(shares, 2), decode, label)
+
+
+def _corners(network: Network, graph: GraphBuilder, boxes: str) -> str:
+    """Turn cxcywh in 0..1 into xyxy in pixels."""
+    return graph.op("MatMul", boxes, graph.constant(_XYXY_OF_CXCYWH * (network.size_wh * 2)))
+
+
+def _in_unit(boxes: npt.NDArray[np.float32]) -> bool:
+    """Return whether almost all boxes are centres and sides in 0..1; corners have no such sides."""
+    sane = ((boxes > -1 / 2) & (boxes < 3 / 2)).all(-1) & (boxes[..., 2:] >= 0).all(-1)
+    return float(sane.mean()) > 0.9  # noqa: PLR2004
+
+
+def _outputs(network: Network) -> tuple[str, str] | None:
+    """Return the names of the logits and of the boxes; the queries may have other outputs."""
+    made_by = producers(network.model.graph)
+    fixed = {
+        name: shape
+        for name, shape in network.outputs.items()
+        if len(shape) == _RANK and all(isinstance(n, int) for n in shape[1:])
+    }
+    for boxes, shape in fixed.items():
+        if shape[2] != _BOX:
+            continue
+        logits = [
+            name
+            for name, other in fixed.items()
+            if name != boxes
+            and other[1] == shape[1]
+            and made_by[name].op_type not in ("Softmax", "Sigmoid", "LayerNormalization")
+        ]
+        named = [name for name in logits if "logits" in name or name == "labels"]
+        if len(logits) == 1 or len(named) == 1:
+            return (named or logits)[0], boxes
+    return None
+
+
+def _has_hybrid_encoder(network: Network) -> bool:
+    """Return whether a convolution comes behind a softmax."""
+    behind: set[str] = set()
+    for node in network.model.graph.node:
+        if behind.intersection(node.input):
+            if node.op_type == "Conv":
+                return True
+            behind.update(node.output)
+        elif node.op_type == "Softmax":
+            behind.update(node.output)
+    return False
