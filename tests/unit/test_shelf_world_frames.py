@@ -239,6 +239,15 @@ def test_a_mast_tells_one_aisle_after_the_other():
     assert {one.aisle for one in shown.frame(6.7)[1]} == {"07"}
 
 
+@pytest.mark.parametrize("aisles", ["07", "07,08"])
+def test_a_mast_never_looks_past_the_edge_of_what_was_drawn(aisles):
+    shown = fresh(f"seed=1&aisles={aisles}", "mast")
+    for time in np.arange(0.0, 90.0, 0.1):
+        pose = shown._motion.at(float(time))
+        margin = shown._site.stations[pose.station].margin_px
+        assert 0 <= shown._motion.window(pose) <= 2 * margin
+
+
 def test_markers_are_on_the_uprights_and_can_be_read():
     import cv2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,10 +52,9 @@ class Motion:
 
     def __init__(self, stations: tuple[Station, ...]) -> None:
         self._stations = stations
-        following = (*stations[1:], stations[0])
-        self._ways = tuple(
-            _way(here, there) for here, there in zip(stations, following, strict=True)
-        )
+        # From the last station it is back at the first at once.
+        ways = (_way(here, there) for here, there in itertools.pairwise(stations))
+        self._ways = (*ways, None)
 
     def at(self, time_s: float) -> Pose:
         """Return the camera's pose at a time."""

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from .figures import Capsule, Sprite
     from .options import WorldOptions
 
-_SLOT_S = 24.0
+_SLOT_S = 14.0
 """One pass begins in every slot of that length, or none."""
 _EMPTY_SLOTS = 0.2
-_WITH_CART = 0.4
+_WITH_CART = 0.5
 _LONGEST_PASS_SLOTS = 2
 _STRIDE_M = 1.35
 _STRIDES = 10
