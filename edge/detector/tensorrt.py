@@ -137,6 +137,7 @@ class TensorRt(Runtime):
         try:
             with device.current():
                 device.cuda.Context.synchronize()
+                gpu.let_go_of_frames()
                 self._pinned.close()
                 gpu.free()
                 del gpu  # streams, events and the plan end here, in the context they belong to
@@ -226,6 +227,11 @@ class _Gpu:
         for name, host in slot.outputs.items():
             self.device.cuda.memcpy_dtoh_async(host[:batch], self.memory[name].address, self.stream)
         slot.done.record(self.stream)
+
+    def let_go_of_frames(self) -> None:
+        """Forget the frames of batches that nobody waited for."""
+        for slot in self._slots:
+            slot.images = []
 
     def free(self) -> None:
         """Free the memory; nothing may be under way."""

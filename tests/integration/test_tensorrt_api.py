@@ -6,13 +6,17 @@ code itself, against stubs of the real bindings. A use that only some versions h
 """
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
+import textwrap
+from enum import Enum
 from pathlib import Path
 
 import pytest
 
+from tests.fakes import tensorrt
 from tests.tensorrt_bindings import CACHE, VERSIONS, bindings
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +24,8 @@ USERS = [
     path for path in (ROOT / "edge/detector/tensorrt.py", ROOT / "engines/plan.py") if path.exists()
 ]
 SINCE_10 = "at_least_10"
+ANYTHING = "*args"
+"""What a method takes whose signature no stub can say."""
 
 
 @pytest.fixture(params=VERSIONS)
@@ -58,22 +64,28 @@ def test_every_use_exists_in_the_real_api(real, path):
     assert mypy(real, path) == []
 
 
+def api(real):
+    """Return the real API: class -> member -> the names of what it takes, of every overload."""
+    tree = ast.parse((real.stubs / "tensorrt" / "tensorrt.pyi").read_text())
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            taken = found.setdefault(node.name, {})
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef):
+                    names = {argument.arg for argument in item.args.args}
+                    names |= {ANYTHING} if item.args.vararg else set()
+                    taken[item.name] = taken.get(item.name, set()) | names
+                elif isinstance(item, ast.ClassDef):
+                    taken[item.name] = set()
+                elif isinstance(item, ast.AnnAssign):
+                    taken[item.target.id] = set()
+    return found
+
+
 def members(real):
     """Return the names of all members of all classes of the real API."""
-    tree = ast.parse((real.stubs / "tensorrt" / "tensorrt.pyi").read_text())
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    return {
-        name
-        for node in classes
-        for item in node.body
-        for name in (
-            [item.name]
-            if isinstance(item, ast.FunctionDef | ast.ClassDef)
-            else [item.target.id]
-            if isinstance(item, ast.AnnAssign)
-            else []
-        )
-    }
+    return {name for taken in api(real).values() for name in taken}
 
 
 class Revealing(ast.NodeTransformer):
@@ -137,3 +149,42 @@ def test_a_wrong_use_is_noticed(wrong, says):
     )
 
     assert any(says in line for line in mypy(bindings("10.16.1.11"), path, source))
+
+
+def public(part):
+    """Return what a class of the double has of its own, and what each of that takes."""
+    if issubclass(part, Enum):
+        return {name: set() for name in part.__members__}
+    return {
+        name: set(inspect.signature(value).parameters) if inspect.isfunction(value) else set()
+        for name, value in vars(part).items()
+        if not name.startswith("_")
+    } | {name: set() for name in attributes(part)}
+
+
+def attributes(part):
+    """Return the public attributes that a class of the double gives itself when it is made."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+        and not node.attr.startswith("_")
+    }
+
+
+def test_the_double_has_nothing_that_the_real_one_lacks(real):
+    double = tensorrt.module(real.version, gpu=None)
+    known = api(real)
+
+    for name, part in vars(double).items():
+        if name.startswith("__"):
+            continue
+        assert name in known, name
+        for member, taken in public(part).items():
+            assert member in known[name], f"{name}.{member}"
+            takes = known[name][member] | {"self"}
+            assert taken <= takes or ANYTHING in takes, f"{name}.{member}({taken})"
