@@ -19,7 +19,7 @@ def detr(*, labels=3, size=(64, 48), softmax=False, hybrid=True, patches=False, 
     """
     model, graph, queries, rng = _decoder(size, hybrid=hybrid, patches=patches)
     state = graph.op("Identity", queries)
-    logits = _head(graph, queries, rng, labels + softmax, bias=-1.5)
+    logits = _head(graph, queries, rng, labels + softmax, bias=-3.0)
     if softmax:
         prior = np.float32([0] * labels + [3])
         logits = graph.op("Add", logits, graph.constant(prior))

@@ -44,7 +44,7 @@ class _Queries(Family):
         if found is None:
             return f"outputs {network.outputs}, expected logits (1, Q, C) and boxes (1, Q, 4)"
         logits, boxes = found
-        values, corners = values_of(network, found)
+        values, corners = values_of(network, found, self.preprocessing)
         if not _in_unit(corners):
             return f"output {boxes!r} holds no cxcywh in 0..1 on noise"
         _, queries, classes = values.shape
@@ -163,7 +163,7 @@ class RtDetrUltralytics(Family):
             return f"outputs {network.outputs}, expected one (1, Q, 4 + labels)"
         if not any(node.op_type == "GridSample" for node in network.model.graph.node):
             return "no query samples features: it has no GridSample"
-        (values,) = values_of(network, list(network.outputs))
+        (values,) = values_of(network, list(network.outputs), self.preprocessing)
         shares = values[..., _BOX:]
         if not _in_unit(values[..., :_BOX]) or shares.min() < 0 or shares.max() > 1:
             return "on noise its output holds no cxcywh in 0..1 and sigmoids"

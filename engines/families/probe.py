@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from engines.families.family import Preprocessing
     from engines.model import Network
 
 
-def values_of(network: Network, tensors: Sequence[str]) -> list[npt.NDArray[np.float32]]:
-    """Return what tensors of the network hold on one frame of noise, 0..1, of batch 1."""
+def values_of(
+    network: Network, tensors: Sequence[str], fed: Preprocessing
+) -> list[npt.NDArray[np.float32]]:
+    """Return what tensors of the network hold on one frame of noise that is fed as trained."""
     import onnxruntime
 
     probe = onnx.ModelProto()
@@ -30,6 +33,9 @@ def values_of(network: Network, tensors: Sequence[str]) -> list[npt.NDArray[np.f
         probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     width, height = network.size_wh
-    noise = np.random.default_rng(0).random((1, 3, height, width), np.float32)
-    found: list[npt.NDArray[np.float32]] = session.run(None, {network.image: noise})
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3))
+    planes = ((noise * fed.scale - fed.mean) / fed.std).transpose(2, 0, 1)[np.newaxis]
+    found: list[npt.NDArray[np.float32]] = session.run(
+        None, {network.image: planes.astype(np.float32)}
+    )
     return found

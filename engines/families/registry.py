@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from engines.errors import ModelError
 from engines.families.detr import Detr, RfDetr, RtDetr, RtDetrUltralytics
 from engines.families.detr_exported import DetrExported, DetrExportedNormalised
+from engines.families.fastestdet import FastestDet
+from engines.families.nanodet import NanoDet, NanoDetPlus
 from engines.families.ssd import Ssd
 from engines.families.ssd_tensorflow import SsdTensorflow
 from engines.families.ultralytics import Ultralytics
@@ -27,6 +29,9 @@ FAMILIES: tuple[Family, ...] = (
     RtDetrUltralytics(),
     DetrExported(),
     DetrExportedNormalised(),
+    NanoDetPlus(),
+    NanoDet(),
+    FastestDet(),
 )
 
 

@@ -46,7 +46,7 @@ class Ssd(Family):
             return f"outputs {network.outputs}, expected a softmax (1, N, 1 + labels) and (1, N, 4)"
         scores, boxes = found
         count, classes = (int(n) for n in network.outputs[scores][1:])
-        (corners,) = values_of(network, [boxes])
+        (corners,) = values_of(network, [boxes], self.preprocessing)
         ordered = (corners[..., 2:] >= corners[..., :2]).all(-1).mean()
         reach = float(np.median(abs(corners)))
         if ordered < _ORDERED or reach > _REACH:

@@ -1,0 +1,62 @@
+"""NanoDet: distributions of distances, from a cell's corner or its centre."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engines.errors import ModelError
+from tests import by_hand
+from tests.networks_nanodet import nanodet
+
+SIZE = (64, 128)
+MEAN, STD = np.float32([103.53, 116.28, 123.675]), np.float32([57.375, 57.12, 58.395])
+STRIDES = {"nanodet-plus": (8, 16, 32, 64), "nanodet": (8, 16, 32)}
+OFFSETS = {"nanodet-plus": 0, "nanodet": 0.5}
+
+
+def expected(model, pixels, name):
+    """Decode as NanoDet's own post-processing does."""
+    fed = ((pixels - MEAN) / STD).astype(np.float32).transpose(2, 0, 1)[None]
+    found = [x[0] for x in by_hand.session(model).run(None, {"images": fed})]
+    scores, sides = (
+        (np.concatenate(found[0::2]), np.concatenate(found[1::2]))
+        if len(found) > 1
+        else (found[0][:, :-32], found[0][:, -32:])
+    )
+    starts, steps = [], []
+    for stride in STRIDES[name]:
+        for row in range(SIZE[1] // stride):
+            for column in range(SIZE[0] // stride):
+                starts.append(((column + OFFSETS[name]) * stride, (row + OFFSETS[name]) * stride))
+                steps.append(stride)
+    shares = np.exp(sides.reshape(-1, 4, 8))
+    far = (shares / shares.sum(2, keepdims=True)) @ np.arange(8) * np.array(steps)[:, None]
+    low, high = np.array(starts) - far[:, :2], np.array(starts) + far[:, 2:]
+    boxes = np.clip(np.hstack([low, high]), 0, [*SIZE, *SIZE])
+    best, labels = scores.max(1), scores.argmax(1)
+    kept = by_hand.suppressed(boxes, best, labels, 0.6)
+    return boxes[kept], best[kept], labels[kept]
+
+
+@pytest.mark.parametrize("name", STRIDES)
+@pytest.mark.parametrize("split", [False, True], ids=["joined", "by stride"])
+def test_it_detects_what_a_decode_by_hand_detects(tmp_path, name, split):
+    model = nanodet(strides=STRIDES[name], split=split)
+    pixels = by_hand.frame(SIZE)
+
+    adapted = by_hand.understood(tmp_path, model)
+
+    assert adapted.family.name == name
+    by_hand.assert_same(by_hand.detected(adapted, pixels), *expected(model, pixels, name))
+
+
+def test_the_older_one_is_letterboxed_on_black(tmp_path):
+    spec = by_hand.understood(tmp_path, nanodet(strides=(8, 16, 32))).input
+
+    assert (spec.letterbox, spec.pad) == ("centered", 0)
+
+
+def test_logits_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="no sigmoids"):
+        by_hand.understood(tmp_path, nanodet(sigmoids=False), family="nanodet-plus")
