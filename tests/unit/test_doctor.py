@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edge.board import Board, this_board
 from edge.cli import main
 from edge.config import Config, MqttConfig
 from edge.tools import probes
-from edge.board import Board, this_board
 from edge.tools.doctor import with_verdict_on_runtimes
 from edge.tools.probes import Finding, ProbeFailed, Verdict
 
