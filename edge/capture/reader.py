@@ -51,6 +51,10 @@ def check(source: Source) -> None:
         from edge.capture.images import check_folder
 
         check_folder(source)
+    elif source.kind is Kind.SYNTHETIC:
+        from edge.capture.opencv import import_cv2
+
+        import_cv2()
     else:
         from edge.capture.video import check_video
 
@@ -66,6 +70,10 @@ def open_reader(source: Source) -> Reader:
         from edge.capture.images import ImagesReader
 
         return ImagesReader(source)
+    if source.kind is Kind.SYNTHETIC:
+        from edge.capture.synthetic import SyntheticReader
+
+        return SyntheticReader(source)
     from edge.capture.video import VideoReader
 
     return VideoReader(source)

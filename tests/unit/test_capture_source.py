@@ -91,7 +91,7 @@ def test_a_documented_form_is_understood(uri, kind, target, options):
         ("file://[/a", "the host or port is wrong"),
         ("rtsp://cam/a b", "expected a host"),
         ("gst://", "expected a pipeline, found none"),
-        ("synthetic://shelf", "not in this version; use a clip, file:///"),
+        ("synthetic://attic", "expected one of shelf, aisle, mast"),
     ],
 )
 def test_a_wrong_source_is_told_what_to_write_instead(text, says):
