@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnx
 
+_FOLDED = "edge/focus"
 _HEIGHT, _WIDTH = 2, 3
 _PLAIN = {
     "strides": [1, 1],
@@ -41,8 +42,8 @@ def fold_focus(model: onnx.ModelProto, image: str) -> bool:
         kernel = numpy_helper.to_array(weights)
         if _is_focus(node, offsets, kernel) and attribute(joined, "axis") == 1:
             spread = _spread(kernel, [offset for offset in offsets if offset])
-            graph.initializer.append(numpy_helper.from_array(spread, "edge/focus"))
-            node.input[0], node.input[1] = image, "edge/focus"
+            graph.initializer.append(numpy_helper.from_array(spread, _FOLDED))
+            node.input[0], node.input[1] = image, _FOLDED
             del node.attribute[:]
             node.attribute.extend(
                 helper.make_attribute(name, value)
@@ -55,6 +56,11 @@ def fold_focus(model: onnx.ModelProto, image: str) -> bool:
             prune(graph)
             return True
     return False
+
+
+def has_focus(model: onnx.ModelProto) -> bool:
+    """Return whether the network had such a stem before it was folded."""
+    return _FOLDED in constants(model.graph)
 
 
 def _is_focus(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from onnx import helper, numpy_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import onnx
 
@@ -139,9 +139,13 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:  # n
 
 def tail_operators(graph: onnx.GraphProto, tensor: str) -> set[str]:
     """Return the operators met from `tensor` upwards until convolutions or the graph's inputs."""
+    return {node.op_type for node in tail_producers(graph, tensor)}
+
+
+def tail_producers(graph: onnx.GraphProto, tensor: str) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes met from `tensor` upwards until convolutions, these too, or inputs."""
     made_by = producers(graph)
     seen: set[str] = set()
-    operators: set[str] = set()
     waiting = [tensor]
     while waiting:
         name = waiting.pop()
@@ -149,10 +153,9 @@ def tail_operators(graph: onnx.GraphProto, tensor: str) -> set[str]:
         if node is None or name in seen:
             continue
         seen.add(name)
-        operators.add(node.op_type)
+        yield node
         if node.op_type != "Conv":
             waiting.extend(node.input)
-    return operators
 
 
 def prune(graph: onnx.GraphProto) -> None:

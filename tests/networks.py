@@ -87,8 +87,8 @@ def anchor_count(size):
     return sum((size[0] // s) * (size[1] // s) for s in STRIDES)
 
 
-def _stem(size, batch, opset, seed, scale):
-    """An image input and one feature map per stride."""
+def _stem(size, batch, opset, seed, scale, *, focus=False):
+    """An image input and one feature map per stride; with `focus` it begins as YOLOX does."""
     shape = [batch, 3, size[1], size[0]]
     image = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
     model = helper.make_model(
@@ -97,10 +97,15 @@ def _stem(size, batch, opset, seed, scale):
     model.ir_version = 8
     graph = GraphBuilder(model, "net/")
     rng = np.random.default_rng(seed + 1)
-    tensor = graph.op("Mul", "images", graph.constant(4 * scale))
-    tensor = graph.op(
-        "Relu", _conv(graph, tensor, rng, channels=(3, WIDTH), stride=8, bias=-1.0, gain=2)
-    )
+    first = {"stride": 8, "bias": -1.0, "gain": 2}
+    if focus:
+        tensor = _focus(graph, "images", rng)
+        tensor = graph.op("Mul", tensor, graph.constant(4 * scale))
+        tensor = _conv(graph, tensor, rng, channels=(WIDTH, WIDTH), **(first | {"stride": 4}))
+    else:
+        tensor = graph.op("Mul", "images", graph.constant(4 * scale))
+        tensor = _conv(graph, tensor, rng, channels=(3, WIDTH), **first)
+    tensor = graph.op("Relu", tensor)
     features = [tensor]
     for _ in STRIDES[1:]:
         tensor = graph.op(
@@ -108,6 +113,22 @@ def _stem(size, batch, opset, seed, scale):
         )
         features.append(tensor)
     return model, graph, features
+
+
+def _focus(graph, image, rng):
+    """Every other pixel four times, stacked as channels, and a 3x3 convolution."""
+    quarters = []
+    for x in (0, 1):
+        for y in (0, 1):
+            rows, columns = (
+                [graph.constant([v], np.int64) for v in (start, 2**62, axis, 2)]
+                for start, axis in ((y, 2), (x, 3))
+            )
+            tall = graph.op("Slice", image, *rows)
+            quarters.append(graph.op("Slice", tall, *columns))
+    weights = graph.constant(rng.normal(0, 0.2, (WIDTH, 12, 3, 3)))
+    stacked = graph.op("Concat", *quarters, axis=1)
+    return graph.op("Conv", stacked, weights, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 
 
 def _conv(graph, tensor, rng, *, channels, stride=1, bias=0.0, gain=0.3):

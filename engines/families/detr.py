@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.probe import values_of
 from engines.graph import producers
 
@@ -46,7 +46,7 @@ class _Queries(Family):
         logits, boxes = found
         values, corners = values_of(network, found, self.preprocessing)
         if not _in_unit(corners):
-            return f"output {boxes!r} holds no cxcywh in 0..1 on noise"
+            return Close(f"output {boxes!r} holds no cxcywh in 0..1 on noise")
         _, queries, classes = values.shape
         evidence = (
             f"outputs {logits!r} (1, {queries}, {classes}) and {boxes!r} (1, {queries}, 4) are of "
@@ -77,7 +77,9 @@ class Detr(_Queries):
     ) -> Recognised | str:
         last = float((logits.argmax(-1) == logits.shape[-1] - 1).mean())
         if last < 1 / 2:
-            return f"on noise only {last:.0%} of its queries prefer the last class: no object"
+            return Close(
+                f"on noise only {last:.0%} of its queries prefer the last class: no object"
+            )
         seen = f"on noise {last:.0%} of its queries prefer the last class: no object"
         return Recognised(logits.shape[-1] - 1, (evidence, seen), doubts)
 
@@ -100,7 +102,7 @@ class RtDetr(_Queries):
         self, logits: npt.NDArray[np.float32], evidence: str, doubts: tuple[str, ...]
     ) -> Recognised | str:
         if float(np.median(logits.max(-1))) >= 0:
-            return "on noise most of its queries have a logit above 0: no sigmoid's"
+            return Close("on noise most of its queries have a logit above 0: no sigmoid's")
         seen = "on noise its logits are below 0: a sigmoid's, without a class for no object"
         return Recognised(logits.shape[-1], (evidence, seen), doubts)
 
@@ -166,7 +168,7 @@ class RtDetrUltralytics(Family):
         (values,) = values_of(network, list(network.outputs), self.preprocessing)
         shares = values[..., _BOX:]
         if not _in_unit(values[..., :_BOX]) or shares.min() < 0 or shares.max() > 1:
-            return "on noise its output holds no cxcywh in 0..1 and sigmoids"
+            return Close("on noise its output holds no cxcywh in 0..1 and sigmoids")
         evidence = f"its output is of {queries} queries, 4 box columns in 0..1 and sigmoids"
         return Recognised(columns - _BOX, (evidence, "its queries sample features (GridSample)"))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from engines.families.detr import Detr, RtDetr, has_patches
-from engines.families.family import Candidates, Family, Recognised
+from engines.families.family import Candidates, Close, Family, Recognised
 from engines.graph import producers, shape_of
 from engines.image_input import TARGET_SIZES
 
@@ -43,9 +43,9 @@ class DetrExported(Family):
             )
         labels = _label_count(network)
         if labels is None:
-            return "its scores are not the best of a sigmoid (1, Q, labels)"
+            return Close("its scores are not the best of a sigmoid (1, Q, labels)")
         if not isinstance(network.outputs["scores"][1], int):
-            return f"its number of detections is open: outputs {network.outputs}"
+            return Close(f"its number of detections is open: outputs {network.outputs}")
         evidence = (
             f"it takes {TARGET_SIZES}, and gives {', '.join(_OUTPUTS)}",
             f"its scores are the best {network.outputs['scores'][1]} of queries x {labels} labels",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from engines.contract import IOU
+from engines.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engines.graph import GraphBuilder
     from engines.model import Network
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,12 @@ class Recognised:
     doubts: tuple[str, ...] = ()
 
 
+class Close(str):
+    """A reason against a family whose outputs these could be: what they hold is something else."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """The N candidates of a head: their scores, and how to decode the K best of them.
@@ -72,7 +81,18 @@ class Family(ABC):
 
     @abstractmethod
     def recognise(self, network: Network) -> Recognised | str:
-        """Return what says that this is such a network, or in a few words what says it is not."""
+        """Return what says that this is such a network, or in a few words what says it is not.
+
+        A reason that is `Close` is worth reading where no family fits.
+        """
+
+    def accepted(self, network: Network, found: _Found | str) -> _Found:
+        """Return what `recognise` found, too; `ModelError` where it found a reason against."""
+        if isinstance(found, str):
+            raise ModelError(
+                f"model {network.source.path}: not {self.name}: {found}", "leave --family out"
+            )
+        return found
 
     @abstractmethod
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.probe import values_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class FastestDet(Family):
         (values,) = values_of(network, list(network.outputs), self.preprocessing)
         channels = values.shape[1]
         if channels <= _FIRST_LABEL + 1 or not _are_shares(values):
-            return (
+            return Close(
                 "on noise its output is no objectness in 0..1, four numbers and labels that add up "
                 "to 1"
             )

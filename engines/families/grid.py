@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engines.graph import Shape
+
+STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
 """The sets of strides that heads have, most usual first."""
 
 
@@ -20,6 +27,27 @@ def strides_of(size_wh: tuple[int, int], count: int) -> tuple[int, ...] | None:
         if sum(w * h for w, h in (cells(size_wh, s) for s in strides)) == count:
             return strides
     return None
+
+
+def maps_strides(
+    size_wh: tuple[int, int], outputs: Mapping[str, Shape], axes: tuple[int, int] = (2, 3)
+) -> dict[int, str] | None:
+    """Return outputs by stride, smallest first, where each is the map of one; else None.
+
+    `axes` are those of rows and columns.
+    """
+    by_stride: dict[int, str] = {}
+    for name, shape in outputs.items():
+        if len(shape) <= max(axes):
+            return None
+        rows, columns = shape[axes[0]], shape[axes[1]]
+        fitting = [s for s in sorted({s for set_ in STRIDES for s in set_})
+                   if cells(size_wh, s) == (columns, rows)]  # fmt: skip
+        if len(fitting) != 1 or fitting[0] in by_stride:
+            return None
+        by_stride[fitting[0]] = name
+    found = dict(sorted(by_stride.items()))
+    return found if tuple(found) in STRIDES else None
 
 
 def corners_and_strides(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.grid import cells, corners_and_strides, strides_of
 from engines.families.probe import values_of
 
@@ -59,9 +59,13 @@ class NanoDetPlus(Family):
         else:
             scores, sides = ([found[pair[i]] for pair in levels] for i in (0, 1))
         if not all(part.min() >= 0 and part.max() <= 1 for part in scores):
-            return f"on noise the columns before its last {_ENDS} are not within 0..1: no sigmoids"
+            return Close(
+                f"on noise the columns before its last {_ENDS} are not within 0..1: no sigmoids"
+            )
         if all(part.min() >= 0 and part.max() <= 1 for part in sides):
-            return f"on noise its last {_ENDS} columns are within 0..1: no distributions' logits"
+            return Close(
+                f"on noise its last {_ENDS} columns are within 0..1: no distributions' logits"
+            )
         labels = scores[0].shape[-1]
         evidence = (
             f"its candidates are the cells at strides {', '.join(map(str, self.strides))}",

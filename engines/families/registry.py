@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 from engines.errors import ModelError
 from engines.families.detr import Detr, RfDetr, RtDetr, RtDetrUltralytics
 from engines.families.detr_exported import DetrExported, DetrExportedNormalised
+from engines.families.end_to_end import EndToEnd
+from engines.families.family import Close
 from engines.families.fastestdet import FastestDet
 from engines.families.nanodet import NanoDet, NanoDetPlus
 from engines.families.ssd import Ssd
 from engines.families.ssd_tensorflow import SsdTensorflow
+from engines.families.torchvision import TorchvisionSsd
 from engines.families.ultralytics import Ultralytics
+from engines.families.yolov5 import Yolov5
+from engines.families.yolov6 import Yolov6
 from engines.families.yolox import Yolox
 
 if TYPE_CHECKING:
@@ -21,6 +26,9 @@ if TYPE_CHECKING:
 FAMILIES: tuple[Family, ...] = (
     Ultralytics(),
     Yolox(),
+    Yolov5(),
+    Yolov6(),
+    EndToEnd(),
     Ssd(),
     SsdTensorflow(),
     Detr(),
@@ -32,6 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     NanoDetPlus(),
     NanoDet(),
     FastestDet(),
+    TorchvisionSsd(),
 )
 
 
@@ -41,33 +50,18 @@ def recognise(network: Network, name: str | None = None) -> tuple[Family, Recogn
     Raises `ModelError`, naming the outputs found and the choices, where none or several fit.
     """
     if len(network.inputs) != 1:
-        raise _unknown(network, [f"it takes {len(network.inputs)} inputs, every family takes one"])
-    reasons: list[str] = []
-    sure: list[tuple[Family, Recognised]] = []
-    unsure: list[tuple[Family, Recognised]] = []
-    for family in FAMILIES:
-        found = family.recognise(network)
-        if isinstance(found, str):
-            reasons.append(f"not {family.name}: {found}")
-        else:
-            (unsure if found.doubts else sure).append((family, found))
-    if name is not None:
-        return _named(network, name, sure + unsure, reasons)
+        raise _unknown(network, {}, f"it takes {len(network.inputs)} inputs, expected one")
+    asked = [family for family in FAMILIES if name in {None, family.name}]
+    if not asked:
+        raise _unknown(network, {}, f"no family is called {name!r}")
+    answers = [(family, family.recognise(network)) for family in asked]
+    fitting = [(family, found) for family, found in answers if not isinstance(found, str)]
+    reasons = {family.name: found for family, found in answers if isinstance(found, str)}
+    sure = [found for found in fitting if name is not None or not found[1].doubts]
     if len(sure) == 1:
         return sure[0]
-    if sure or unsure:
-        raise _undecided(network, sure + unsure)
-    raise _unknown(network, reasons)
-
-
-def _named(
-    network: Network, name: str, fitting: list[tuple[Family, Recognised]], reasons: list[str]
-) -> tuple[Family, Recognised]:
-    for family, found in fitting:
-        if family.name == name:
-            return family, found
-    if name not in {family.name for family in FAMILIES}:
-        reasons = [f"no family is called {name!r}"]
+    if fitting:
+        raise _undecided(network, fitting)
     raise _unknown(network, reasons)
 
 
@@ -82,10 +76,17 @@ def _undecided(network: Network, fitting: list[tuple[Family, Recognised]]) -> Mo
     )
 
 
-def _unknown(network: Network, reasons: list[str]) -> ModelError:
+def _unknown(network: Network, reasons: dict[str, str], general: str = "") -> ModelError:
+    """Return the refusal with the reasons worth reading: of the one family asked for, or close."""
+    told = [
+        f"not {name}: {reason}"
+        for name, reason in reasons.items()
+        if isinstance(reason, Close) or len(reasons) == 1
+    ]
+    said = "; ".join(filter(None, [general, *told])) or "no family has outputs of such shapes"
     known = "; ".join(f"{family.name} ({family.models})" for family in FAMILIES)
     return ModelError(
         f"model {network.source.path}: of no known family: inputs {network.inputs}, outputs "
-        f"{network.outputs}; {'; '.join(reasons)}",
+        f"{network.outputs}; {said}",
         f"known families: {known}",
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.probe import values_of
 from engines.graph import producers
 
@@ -50,7 +50,7 @@ class Ssd(Family):
         ordered = (corners[..., 2:] >= corners[..., :2]).all(-1).mean()
         reach = float(np.median(abs(corners)))
         if ordered < _ORDERED or reach > _REACH:
-            return (
+            return Close(
                 f"output {boxes!r} holds no corners in 0..1: on noise {ordered:.0%} are ordered, "
                 f"and half are within {reach:.3g}"
             )

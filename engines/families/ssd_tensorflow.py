@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.tensorflow import BOXES, SCORES, is_tensorflow
 
 if TYPE_CHECKING:
@@ -35,10 +35,12 @@ class SsdTensorflow(Family):
         if not is_tensorflow(given):
             return f"outputs {given}, expected detection_boxes, …_scores, …_classes, num_detections"
         if set(network.outputs) != {BOXES, SCORES}:
-            return "its NMS is not fed with one box (1, N, 4) and scores (1, N, labels) per anchor"
+            return Close(
+                "its NMS is not fed with one box (1, N, 4) and scores (1, N, labels) per anchor"
+            )
         count, labels = network.outputs[SCORES][1:]
         if not isinstance(count, int) or not isinstance(labels, int):
-            return f"its NMS is fed with scores of open shape {network.outputs[SCORES]}"
+            return Close(f"its NMS is fed with scores of open shape {network.outputs[SCORES]}")
         evidence = (
             "its outputs have the names of TensorFlow's object detection API",
             f"in front of its NMS, which is cut off, are {count} boxes and their {labels} scores",

@@ -1,4 +1,7 @@
-"""Ultralytics' anchor-free detectors, exported without NMS: YOLOv8, v9, 11, 12.
+"""Ultralytics' anchor-free detectors, exported without NMS: YOLOv8, v9, 11, 12, and v10, 26.
+
+Its package exports v3, v5 and v6 of its own so, too, and v10 and 26 where asked not to go without
+NMS.
 
 One output, (B, 4 + labels, N): a candidate per cell of the grid, cxcywh in input pixels, then the
 labels' scores, already through a sigmoid. Trained on RGB in 0..1, letterboxed to the centre.
@@ -8,12 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 
+from engines.families.boxes import xyxy_of_cxcywh
 from engines.families.distribution import find_distribution
-from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.evidence import why_not_on_grid
+from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.grid import strides_of
+from engines.families.probe import values_of
 from engines.graph import attribute, producers, shape_of
 
 if TYPE_CHECKING:
@@ -21,16 +26,13 @@ if TYPE_CHECKING:
     from engines.model import Network
 
 _BOX = 4
-_XYXY_OF_CXCYWH = np.array(
-    [[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]], np.float32
-)
 
 
 class Ultralytics(Family):
     """See the module."""
 
     name = "ultralytics"
-    models = "Ultralytics YOLOv8, v9, 11, 12: one output (1, 4 + labels, N), no NMS"
+    models = "Ultralytics YOLOv8, v9, 11, 12 and others: one output (1, 4 + labels, N), no NMS"
     preprocessing = Preprocessing(letterbox="centered", colours="RGB", scale=1 / 255)
     iou = 0.7
 
@@ -45,8 +47,8 @@ class Ultralytics(Family):
         strides = strides_of(network.size_wh, count)
         if rows <= _BOX or strides is None:
             return f"output {shape}: N is not the cells of the {network.size_wh} grid"
-        if (task := network.source.metadata.get("task", "detect")) != "detect":
-            return f"its metadata says task {task!r}, expected 'detect'"
+        if reason := _why_not(network, output, strides):
+            return reason
         shaped = (
             f"output {output!r} is (1, 4 + {rows - _BOX}, {count}), and {count} is one "
             f"candidate per cell at strides {', '.join(map(str, strides))}"
@@ -81,13 +83,21 @@ class Ultralytics(Family):
             if late is not None:
                 return late.decode(graph, index)
             chosen = graph.op("Transpose", graph.gather_columns(boxes, index, _BOX), perm=[0, 2, 1])
-            return graph.op("MatMul", chosen, graph.constant(_XYXY_OF_CXCYWH))
+            return xyxy_of_cxcywh(graph, chosen)
 
         def labels(index: str) -> str:
             chosen = graph.gather_columns(logits, index, rows - _BOX)
             return graph.op("ArgMax", chosen, axis=1, keepdims=0)
 
         return Candidates(count, score, decode, labels)
+
+
+def _why_not(network: Network, output: str, strides: tuple[int, ...]) -> str | None:
+    """Return why an output of the right shape is none of these, or None."""
+    if (task := network.source.metadata.get("task", "detect")) != "detect":
+        return Close(f"its metadata says task {task!r}, expected 'detect'")
+    boxes = values_of(network, [output], Ultralytics.preprocessing)[0][0, :_BOX].T
+    return why_not_on_grid(boxes, network.size_wh, strides, 1)
 
 
 def _parts(model: onnx.ModelProto, output: str) -> tuple[str, str] | None:

@@ -1,10 +1,11 @@
-"""YOLOX, exported without decoding (its default): raw offsets on the grid.
+"""YOLOX, exported without decoding (its default), raw offsets on the grid, or decoded.
 
 One output, (B, N, 5 + labels): per cell x, y offsets and log width, height in strides, then
 objectness and the labels' scores, both already through a sigmoid. Boxes are decoded as in the
 paper (arXiv 2107.08430, from YOLOv3's): centre = (xy + cell) * stride, size = exp(wh) * stride,
-score = objectness * label. Trained on BGR in 0..255, letterboxed to the top left; the checkpoints
-of its first release (0.1.0), which were normalised, are not meant.
+score = objectness * label. Decoded, they are cxcywh in input pixels. Trained on BGR in 0..255,
+letterboxed to the top left; the checkpoints of its first release (0.1.0), which were normalised,
+are not meant.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.grid import corners_and_strides, strides_of
+from engines.families.probe import values_of
+from engines.families.rows import OBJECTNESS, candidates, find_rows
+from engines.focus import has_focus
 from engines.graph import producers, tail_operators
 
 if TYPE_CHECKING:
@@ -43,7 +47,7 @@ class Yolox(Family):
     """See the module."""
 
     name = "yolox"
-    models = "YOLOX as exported by default: one output (1, N, 5 + labels), boxes not decoded"
+    models = "YOLOX: one output (1, cells, 5 + labels), boxes decoded or not, no NMS"
     preprocessing = Preprocessing(letterbox="top-left", colours="BGR")
     iou = 0.45
 
@@ -59,10 +63,10 @@ class Yolox(Family):
         if columns <= _FIRST_LABEL or strides is None:
             return f"output {shape}: N is not the cells of the {network.size_wh} grid"
         operators = tail_operators(network.model.graph, output)
-        if decoding := sorted(operators - _UNDECODED):
-            return f"its boxes are already decoded in the graph ({', '.join(decoding)})"
+        if operators - _UNDECODED:
+            return _decoded_rows(network, output, self.preprocessing)
         if len(_levels(network.model, output)) != len(strides):
-            return "its output does not join raw boxes and two sigmoids at each stride"
+            return Close("its output does not join raw boxes and two sigmoids at each stride")
         shaped = (
             f"output {output!r} is (1, {count}, 5 + {columns - _FIRST_LABEL}), and {count} is one "
             f"candidate per cell at strides {', '.join(map(str, strides))}"
@@ -79,6 +83,8 @@ class Yolox(Family):
         ((output, shape),) = network.outputs.items()
         count, columns = int(shape[1]), int(shape[2])
         levels = _levels(network.model, output)
+        if not levels:
+            return candidates(graph, self.accepted(network, find_rows(network, output, 1)))
         boxes = _joined(graph, [graph.reshape(level.boxes, (0, _BOX, -1)) for level in levels], 2)
         objectness = _joined(graph, [graph.reshape(x.objectness, (0, -1)) for x in levels], 1)
         labels = _joined(graph, [_rows(graph, x.labels, columns - _FIRST_LABEL) for x in levels], 1)
@@ -98,6 +104,23 @@ class Yolox(Family):
             return graph.op("ArgMax", graph.gather_rows(labels, index), axis=2, keepdims=0)
 
         return Candidates(count, score, decode, label)
+
+
+def _decoded_rows(network: Network, output: str, fed: Preprocessing) -> Recognised | str:
+    """Take rows decoded in the graph; which family's they are, only a Focus stem tells."""
+    found = find_rows(network, output, 1)
+    if isinstance(found, str):
+        return found
+    values = values_of(network, [output], fed)[0][0]
+    if reason := found.why_not(network, values):
+        return Close(f"its boxes are decoded in the graph, and {reason}")
+    if (values[:, OBJECTNESS] == 1).all():
+        return "its objectness is always 1, as YOLOv6 has it"
+    if has_focus(network.model):
+        stem = "it begins with a Focus stem, as YOLOX does"
+        return Recognised(found.labels, (*found.evidence(), stem))
+    doubt = "it does not begin with a Focus stem: YOLOX-Darknet53, or YOLOv6 of release 0.1"
+    return Recognised(found.labels, found.evidence(), (doubt,))
 
 
 def _decoded(

@@ -1,0 +1,205 @@
+"""Small YOLO detectors with random weights, in the shape that each year's exporter gives them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.networks import STRIDES, WIDTH, _conv, _publish, _stem, anchor_count
+
+ANCHORS = np.float32(
+    [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]]
+)
+"""Widths and heights in pixels of three anchors for each stride."""
+
+
+def yolov5(*, labels=3, size=(64, 64), batch=1, opset=17, raw=False, normalised=False):
+    """One output (batch, 3 * N, 5 + labels), decoded; with `raw` the heads beside it."""
+    model, graph, features = _stem(size, batch, opset, seed=5, scale=1.0)
+    rng = np.random.default_rng(5)
+    rows, heads = [], {}
+    for stride, feature, anchors in zip(STRIDES, features, ANCHORS, strict=True):
+        head = _anchored(graph, feature, rng, (batch, size, stride, labels))
+        heads[head] = (f"head{stride}", [batch, 3, *_cells(size, stride), 5 + labels])
+        lengths = graph.constant([2, 2, 1 + labels], np.int64)
+        xy, wh, rest = graph.ops("Split", 3, graph.op("Sigmoid", head), lengths, axis=4)
+        grid = graph.constant(_grid(size, stride) - 0.5)
+        centre = graph.op("Add", graph.op("Mul", xy, graph.constant(2.0)), grid)
+        centre = graph.op("Mul", centre, graph.constant(stride))
+        double = graph.op("Mul", wh, graph.constant(2.0))
+        sides = graph.op("Mul", graph.op("Mul", double, double), graph.constant(_boxes(anchors)))
+        joined = graph.op("Concat", centre, sides, rest, axis=4)
+        rows.append(graph.reshape(joined, (batch, -1, 5 + labels)))
+    output = graph.op("Concat", *rows, axis=1)
+    if normalised:
+        output = graph.op("Mul", output, graph.constant([1 / size[0], 1 / size[1]] * 2 + [1] * 4))
+    outputs = {output: ("output", [batch, 3 * anchor_count(size), 5 + labels])}
+    _publish(model, graph, outputs | (heads if raw else {}))
+    return model
+
+
+def raw_heads(*, labels=3, size=(64, 64), batch=1, layout="anchors", sigmoid=False):
+    """Three outputs without any decoding: by `layout`, as v5, darknet or TensorFlow have them."""
+    model, graph, features = _stem(size, batch, 17, seed=5, scale=1.0)
+    rng = np.random.default_rng(5)
+    outputs = {}
+    for stride, feature in zip(STRIDES, features, strict=True):
+        rows, columns = _cells(size, stride)
+        head = _anchored(graph, feature, rng, (batch, size, stride, labels))
+        head = graph.op("Sigmoid", head) if sigmoid else head
+        shape = [batch, 3, rows, columns, 5 + labels]
+        if layout == "channels":
+            shape = [batch, 3 * (5 + labels), rows, columns]
+            head = graph.reshape(graph.op("Transpose", head, perm=[0, 1, 4, 2, 3]), tuple(shape))
+        elif layout == "last":
+            shape = [batch, rows, columns, 3, 5 + labels]
+            head = graph.op("Transpose", head, perm=[0, 2, 3, 1, 4])
+        outputs[head] = (f"head{stride}", shape)
+    _publish(model, graph, outputs)
+    return model
+
+
+def yolov6(*, labels=3, size=(64, 64), batch=1, maps=False, objectness=False):
+    """One output (batch, N, 5 + labels), decoded; with `maps` a (batch, labels + 4, h, w) each.
+
+    With `objectness` as release 0.1: each stride decoded by itself, from logs of sizes.
+    """
+    model, graph, features = _stem(size, batch, 17, seed=6, scale=1.0)
+    rng = np.random.default_rng(6)
+    parts = []
+    for stride, feature in zip(STRIDES, features, strict=True):
+        scores = graph.op("Sigmoid", _conv(graph, feature, rng, channels=(WIDTH, labels), bias=-1))
+        sides = _conv(graph, feature, rng, channels=(WIDTH, 4), bias=1.0)
+        heard = graph.op("Sigmoid", _conv(graph, feature, rng, channels=(WIDTH, 1)))
+        parts.append((stride, scores, sides, heard))
+    if maps:
+        outputs = {
+            graph.op("Concat", scores, sides, axis=1): (
+                f"map{stride}", [batch, labels + 4, *_cells(size, stride)]
+            )
+            for stride, scores, sides, _ in parts
+        }  # fmt: skip
+        _publish(model, graph, outputs)
+        return model
+    output = (_release_01 if objectness else _release_2)(graph, parts, size, (batch, labels))
+    _publish(model, graph, {output: ("outputs", [batch, anchor_count(size), 5 + labels])})
+    return model
+
+
+def _release_2(graph, parts, size, shape):
+    batch, labels = shape
+    flat = [
+        graph.op("Concat", *(graph.reshape(p[i], (batch, n, -1)) for p in parts), axis=2)
+        for i, n in ((1, labels), (2, 4))
+    ]
+    scores, sides = (graph.op("Transpose", x, perm=[0, 2, 1]) for x in flat)
+    middle = graph.constant(np.vstack([_grid(size, s).reshape(-1, 2) + 0.5 for s in STRIDES]))
+    step = graph.constant(np.vstack([np.full((np.prod(_cells(size, s)), 1), s) for s in STRIDES]))
+    low = graph.op("Sub", middle, graph.slice(sides, 2, 0, 2))
+    high = graph.op("Add", middle, graph.slice(sides, 2, 2, 4))
+    centre = graph.op("Mul", graph.op("Add", low, high), graph.constant(0.5))
+    box = graph.op("Concat", centre, graph.op("Sub", high, low), axis=2)
+    ones = graph.constant(np.ones((batch, anchor_count(size), 1)))
+    return graph.op("Concat", graph.op("Mul", box, step), ones, scores, axis=2)
+
+
+def _release_01(graph, parts, size, shape):
+    batch, labels = shape
+    rows = []
+    for stride, scores, box, heard in parts:
+        level = graph.op("Concat", box, heard, scores, axis=1)
+        level = graph.reshape(level, (batch, 1, 5 + labels, *_cells(size, stride)))
+        level = graph.op("Transpose", level, perm=[0, 1, 3, 4, 2])
+        rows.append(_decoded(graph, level, 4, _grid(size, stride)[None], stride, labels))
+    flat = [graph.reshape(row, (batch, -1, 5 + labels)) for row in rows]
+    return graph.op("Concat", *flat, axis=1)
+
+
+def yolox_decoded(*, labels=3, size=(64, 64), batch=1, focus=True):
+    """One output (batch, N, 5 + labels), decoded after the strides were joined."""
+    model, graph, features = _stem(size, batch, 17, seed=7, scale=1 / 255, focus=focus)
+    rng = np.random.default_rng(7)
+    levels = []
+    for feature in features:
+        box = _conv(graph, feature, rng, channels=(WIDTH, 4), bias=0.5)
+        heard = graph.op("Sigmoid", _conv(graph, feature, rng, channels=(WIDTH, 1)))
+        scores = graph.op("Sigmoid", _conv(graph, feature, rng, channels=(WIDTH, labels)))
+        level = graph.op("Concat", box, heard, scores, axis=1)
+        levels.append(graph.reshape(level, (batch, 5 + labels, -1)))
+    joined = graph.op("Transpose", graph.op("Concat", *levels, axis=2), perm=[0, 2, 1])
+    grid = np.vstack([_grid(size, s).reshape(-1, 2) for s in STRIDES])
+    step = np.vstack([np.full((np.prod(_cells(size, s)), 1), s) for s in STRIDES])
+    output = _decoded(graph, joined, 2, grid, step, labels)
+    _publish(model, graph, {output: ("output", [batch, anchor_count(size), 5 + labels])})
+    return model
+
+
+def _decoded(graph, rows, axis, grid, stride, labels):  # noqa: PLR0917
+    """Decode centres from the cell's corner and sizes from their logs."""
+    xy, wh = graph.slice(rows, axis, 0, 2), graph.slice(rows, axis, 2, 4)
+    centre = graph.op("Mul", graph.op("Add", xy, graph.constant(grid)), graph.constant(stride))
+    sides = graph.op("Mul", graph.op("Exp", wh), graph.constant(stride))
+    return graph.op("Concat", centre, sides, graph.slice(rows, axis, 4, 5 + labels), axis=axis)
+
+
+def end_to_end(*, labels=3, size=(64, 64), batch=1, best=30, numbers=True):
+    """One output (batch, best, 6): the top-k over candidates, then over these and their labels."""
+    model, graph, features = _stem(size, batch, 17, seed=8, scale=1.0)
+    rng = np.random.default_rng(8)
+    boxes, scores = [], []
+    for stride, feature in zip(STRIDES, features, strict=True):
+        sides = graph.op("Relu", _conv(graph, feature, rng, channels=(WIDTH, 4), bias=1.0))
+        middle = graph.constant(_grid(size, stride).transpose(2, 0, 1) + 0.5)
+        low = graph.op("Sub", middle, graph.slice(sides, 1, 0, 2))
+        high = graph.op("Add", middle, graph.slice(sides, 1, 2, 4))
+        corners = graph.op("Concat", low, high, axis=1)
+        corners = graph.op("Mul", corners, graph.constant(stride))
+        boxes.append(graph.reshape(corners, (batch, 4, -1)))
+        logits = _conv(graph, feature, rng, channels=(WIDTH, labels), bias=-0.5)
+        scores.append(graph.reshape(graph.op("Sigmoid", logits), (batch, labels, -1)))
+    both = graph.op(
+        "Concat", graph.op("Concat", *boxes, axis=2), graph.op("Concat", *scores, axis=2), axis=1
+    )
+    rows = graph.op("Transpose", both, perm=[0, 2, 1])
+    output = _best(graph, rows, labels, best)
+    if not numbers:
+        output = graph.op("Add", output, graph.constant([0, 0, 0, 0, 0, 0.5]))
+    _publish(model, graph, {output: ("output0", [batch, best, 6])})
+    return model
+
+
+def _best(graph, rows, labels, best):
+    boxes, scores = graph.slice(rows, 2, 0, 4), graph.slice(rows, 2, 4, 4 + labels)
+    amount = graph.constant([best], np.int64)
+    _, first = graph.ops("TopK", 2, graph.reduce_max(scores, 2), amount, axis=1)
+    index = graph.unsqueeze(first, 2)
+    repeated = graph.op("Tile", index, graph.constant([1, 1, labels], np.int64))
+    chosen = graph.op("Flatten", graph.op("GatherElements", scores, repeated, axis=1), axis=1)
+    score, second = graph.ops("TopK", 2, chosen, amount, axis=1)
+    count = graph.constant(labels, np.int64)
+    label = graph.op("Cast", graph.unsqueeze(graph.op("Mod", second, count), 2), to=1)
+    candidate = graph.op("GatherElements", first, graph.op("Div", second, count), axis=1)
+    spread = graph.op("Tile", graph.unsqueeze(candidate, 2), graph.constant([1, 1, 4], np.int64))
+    corners = graph.op("GatherElements", boxes, spread, axis=1)
+    return graph.op("Concat", corners, graph.unsqueeze(score, 2), label, axis=2)
+
+
+def _anchored(graph, feature, rng, shape):
+    """Return a head (batch, 3, rows, columns, 5 + labels)."""
+    batch, size, stride, labels = shape
+    raw = _conv(graph, feature, rng, channels=(WIDTH, 3 * (5 + labels)), gain=0.2)
+    split = graph.reshape(raw, (batch, 3, 5 + labels, *_cells(size, stride)))
+    return graph.op("Transpose", split, perm=[0, 1, 3, 4, 2])
+
+
+def _cells(size, stride):
+    return size[1] // stride, size[0] // stride
+
+
+def _grid(size, stride):
+    """Return each cell's column and row, (rows, columns, 2)."""
+    y, x = np.mgrid[: size[1] // stride, : size[0] // stride]
+    return np.stack([x, y], -1).astype(np.float32)
+
+
+def _boxes(anchors):
+    return anchors.reshape(1, 3, 1, 1, 2)
