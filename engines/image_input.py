@@ -31,39 +31,44 @@ def find_image(source: Source, model: onnx.ModelProto) -> onnx.ValueInfoProto:
     for value in model.graph.input:
         shape = found[value.name]
         fits = len(shape) == _RANK and (_may_be_colours(shape[1]) or _may_be_colours(shape[3]))
-        if fits and value.type.tensor_type.elem_type in _KINDS:
+        alone = len(shape) == _RANK - 1 and shape[0] == _COLOURS
+        if (fits or alone) and value.type.tensor_type.elem_type in _KINDS:
             return value
     raise ModelError(
         f"model {source.path}: expected an image input, (batch, 3, height, width) or (batch, "
-        f"height, width, 3), float32 or uint8, found {found}",
+        f"height, width, 3) or (3, height, width), float32 or uint8, found {found}",
         "export the model with one image input of three colour channels",
     )
 
 
 def channels_last(shape: Shape) -> bool:
     """Return whether a (B, H, W, 3) is meant."""
-    return shape[1] != _COLOURS and shape[3] == _COLOURS
+    return len(shape) == _RANK and shape[1] != _COLOURS and shape[3] == _COLOURS
 
 
 def to_planes(model: onnx.ModelProto, image: onnx.ValueInfoProto) -> None:
-    """Make the input float32 (B, 3, H, W), with the axes moved back in front of what reads it."""
+    """Make the input float32 (B, 3, H, W), and what reads it read what it had before."""
     image.type.tensor_type.elem_type = TensorProto.FLOAT
     shape = shape_of(image)
-    if not channels_last(shape):
+    if len(shape) < _RANK:
+        zero = numpy_helper.from_array(np.array(0), f"{image.name}/first")
+        model.graph.initializer.append(zero)
+        back = helper.make_node("Gather", [image.name, zero.name], [""], axis=0)
+        planes = [1, *shape]
+    elif channels_last(shape):
+        back = helper.make_node("Transpose", [image.name], [""], perm=[0, 2, 3, 1])
+        planes = [shape[0], _COLOURS, shape[1], shape[2]]
+    else:
         return
-    moved = f"{image.name}/channels_last"
+    back.output[0] = f"{image.name}/as_exported"
     for node in model.graph.node:
         for position, name in enumerate(node.input):
             if name == image.name:
-                node.input[position] = moved
-    back = helper.make_node("Transpose", [image.name], [moved], moved, perm=[0, 2, 3, 1])
+                node.input[position] = back.output[0]
     nodes = [back, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    planes = helper.make_tensor_value_info(
-        image.name, TensorProto.FLOAT, [shape[0], _COLOURS, shape[1], shape[2]]
-    )
-    image.CopyFrom(planes)
+    image.CopyFrom(helper.make_tensor_value_info(image.name, TensorProto.FLOAT, planes))
 
 
 def fix_companions(model: onnx.ModelProto, size_wh: tuple[int, int]) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from engines.errors import ModelError
 from engines.families.family import Candidates, Family, Preprocessing, Recognised
 from engines.families.probe import values_of
 from engines.graph import shape_of
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 _OUTPUTS = ("boxes", "scores", "labels")
 _BOX = 4
 _SAME_PX, _SAME_SCORE = 0.01, 1e-4
-_FASTER_RCNN = (
-    "it is a two-stage detector (RoiAlign), whose shapes depend on the frame: save its state_dict "
-    "as a .pth file and build from that"
-)
 
 
 class TorchvisionSsd(Family):
@@ -47,7 +44,11 @@ class TorchvisionSsd(Family):
         if any(isinstance(n, int) for n in network.outputs["scores"]):
             return f"its number of detections is fixed: outputs {network.outputs}"
         if any(node.op_type == "RoiAlign" for node in network.model.graph.node):
-            return _FASTER_RCNN
+            raise ModelError(
+                f"model {network.source.path}: it is a two-stage detector (RoiAlign) as its own "
+                "library exports it, of shapes that depend on the frame: no plan can be built of it",
+                "save its state_dict as a .pth file, and build from that",
+            )
         found = self._tensors(network)
         if found is None:
             return (
@@ -83,7 +84,7 @@ class TorchvisionSsd(Family):
             for node in network.model.graph.node
             if node.op_type == "Softmax" and node.output[0] in shapes
         ]
-        given = values_of(network, _OUTPUTS, self.preprocessing)
+        given = values_of(network, _OUTPUTS, self.preprocessing) if softmaxes else []
         for scores, shape in reversed(softmaxes):
             count, classes = shape[-2:]
             boxes = [
