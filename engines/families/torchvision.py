@@ -46,7 +46,7 @@ class TorchvisionSsd(Family):
         if any(node.op_type == "RoiAlign" for node in network.model.graph.node):
             raise ModelError(
                 f"model {network.source.path}: it is a two-stage detector (RoiAlign) as its own "
-                "library exports it, of shapes that depend on the frame: no plan can be built of it",
+                "library exports it, of shapes that depend on the frame: no plan can be built",
                 "save its state_dict as a .pth file, and build from that",
             )
         found = self._tensors(network)
