@@ -18,6 +18,7 @@ _ON_A_JETSON = {
     "onnxruntime": "pip install onnxruntime",
     "tensorrt": "apt install nvidia-tensorrt, in an environment made with --system-site-packages",
     "pycuda": "PATH=/usr/local/cuda/bin:$PATH pip install pycuda",
+    "nvcc": "apt install nvidia-jetpack",
     "driver": "flash JetPack again: the driver is part of it",
 }
 _ON_A_PC = {
@@ -26,6 +27,7 @@ _ON_A_PC = {
     "onnxruntime": "pip install 'aisle-edge[cpu]'",
     "tensorrt": "apt install python3-libnvinfer, from NVIDIA's repository",
     "pycuda": "pip install pycuda (needs the CUDA toolkit)",
+    "nvcc": "apt install cuda-nvcc-13-0, or of the CUDA release here, from NVIDIA's repository",
     "driver": "install NVIDIA's driver",
 }
 

@@ -13,14 +13,19 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from edge import __version__
-from edge.errors import EdgeError, MissingPackage
+from edge.detector.bundle import load_bundle
+from edge.detector.preflight import plan_spec
+from edge.errors import EdgeError, MissingPackage, RuntimeFailure
+from engines.errors import BuildError
 from engines.progress import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edge.detector.bundle import Bundle
     from engines.build import Built
     from engines.inspection import Order
+    from engines.progress import Progress
 
 _INTERRUPTED = 130
 _SMALLEST, _LARGEST = 32, 4096
@@ -30,14 +35,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Build a bundle; errors of ours become one line on stderr and their exit status."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if not arguments.explain and not (arguments.images and arguments.out):
+    if (arguments.model is None) == (arguments.plan is None):
+        parser.error("give a MODEL.onnx to build a bundle from, or --plan BUNDLE")
+    if arguments.model and not arguments.explain and not (arguments.images and arguments.out):
         parser.error("--images and --out are required (or --explain, to look at the model only)")
     console = Console(stderr=True, soft_wrap=True)
     logging.basicConfig(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console)]
     )
     try:
-        _run(arguments, console)
+        if arguments.plan:
+            with shown(console) as progress:
+                _add_plan(load_bundle(arguments.plan), arguments, progress)
+        else:
+            _run(arguments, console)
     except EdgeError as error:
         print(f"edge-build-engine: {error}", file=sys.stderr)
         return error.exit_code
@@ -62,6 +73,33 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     with shown(console) as progress:
         built = build(adapted, arguments.images, arguments.out, progress)
     _report(built)
+    if arguments.runtime == "onnxruntime":
+        return
+    try:
+        with shown(console) as progress:
+            _add_plan(built.bundle, arguments, progress)
+    except (MissingPackage, RuntimeFailure, BuildError) as error:
+        if arguments.runtime == "tensorrt":
+            raise
+        print(f"no TensorRT plan was compiled here: {error.message}")
+
+
+def _add_plan(bundle: Bundle, arguments: argparse.Namespace, progress: Progress) -> None:
+    from engines.on_device import add_plan
+    from engines.plan import Limits
+
+    limits = Limits(bundle.passport.max_batch, bundle.path, arguments.workspace, arguments.dla)
+    spec = plan_spec(add_plan(bundle, limits, progress))
+    times = ", ".join(f"{name} {ms} ms" for name, ms in spec.milliseconds.items())
+    print(
+        f"plan for {spec.device}, TensorRT {spec.tensorrt}: {spec.precision} kept ({times} a "
+        f"frame), batches of up to {spec.max_batch}"
+    )
+    if spec.dla:
+        print(f"DLA {spec.dla['core']}: {spec.dla['layers']} layers; on the GPU instead:")
+        print("\n".join(f"  {layer}" for layer in spec.dla["on_gpu"]))
+    for warning in spec.warnings:
+        print(f"warning of TensorRT: {warning}", file=sys.stderr)
 
 
 def _order(arguments: argparse.Namespace) -> Order:
@@ -112,7 +150,24 @@ def _parser() -> argparse.ArgumentParser:
         prog="edge-build-engine",
         description="Turn a trained ONNX detector into an INT8 bundle that still detects.",
     )
-    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the trained float32 model")
+    parser.add_argument(
+        "model", type=Path, nargs="?", metavar="MODEL.onnx", help="the trained float32 model"
+    )
+    parser.add_argument(
+        "--plan", type=Path, metavar="BUNDLE",
+        help="compile a TensorRT plan for this device into a bundle that was built elsewhere",
+    )  # fmt: skip
+    parser.add_argument(
+        "--runtime", choices=("auto", "tensorrt", "onnxruntime"), default="auto",
+        help="tensorrt: a plan or an error; auto: a plan too, where it can be compiled here",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workspace", type=int, metavar="MB",
+        help="memory that TensorRT may try things in (default: half of what the GPU has free)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dla", type=int, metavar="CORE", help="run on this DLA what it takes; what not is listed"
+    )
     parser.add_argument(
         "--images", type=Path, nargs="+", action="extend", metavar="DIR|VIDEO",
         help="photos and videos of what it will see, to calibrate and to evaluate on",

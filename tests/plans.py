@@ -18,30 +18,43 @@ if TYPE_CHECKING:
 TENSORRT = "10.3.0"
 
 
-def write_plan_bundle(path: Path, *, gain: float = 1.0, max_batch: int = 4) -> Path:
-    """Write a bundle whose plan multiplies scores by `gain`: other than 1 fails its golden."""
+def write_portable_bundle(path: Path, *, gain: float = 1.0) -> Path:
+    """Write a bundle with a graph for TensorRT, which multiplies scores by `gain`."""
     write_bundle(path)
     with np.load(path / "golden.npz") as archive:
         arrays = dict(archive)
     for name in ("boxes", "scores", "labels"):
         arrays[f"model.trt.onnx:{name}"] = arrays[f"model.onnx:{name}"]
     np.savez_compressed(path / "golden.npz", **arrays)
-    (path / "model.trt.onnx").write_bytes(graph().SerializeToString())
+    (path / "model.trt.onnx").write_bytes(graph(gain).SerializeToString())
+    _write_passport(path)
+    return path
+
+
+def write_plan_bundle(path: Path, *, gain: float = 1.0, max_batch: int = 4) -> Path:
+    """Write a bundle whose plan multiplies scores by `gain`: other than 1 fails its golden."""
+    write_portable_bundle(path)
     (path / "engine.plan").write_bytes(plan(graph(gain).SerializeToString(), max_batch))
     (path / "letterbox.cubin").write_bytes(CUBIN)
-    passport = json.loads((path / "bundle.json").read_text())
+    _write_passport(
+        path,
+        plan={
+            "tensorrt": TENSORRT,
+            "cuda": "12.6",
+            "device": "Fake Orin",
+            "compute_capability": "8.7",
+            "precision": "int8",
+            "max_batch": max_batch,
+        },
+    )
+    return path
+
+
+def _write_passport(path: Path, **more: object) -> None:
+    passport = json.loads((path / "bundle.json").read_text()) | more
     passport["files"] = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in path.iterdir()
         if file.name != "bundle.json"
     }
-    passport["plan"] = {
-        "tensorrt": TENSORRT,
-        "cuda": "12.6",
-        "device": "Fake Orin",
-        "compute_capability": "8.7",
-        "precision": "int8",
-        "max_batch": max_batch,
-    }
     (path / "bundle.json").write_text(json.dumps(passport))
-    return path

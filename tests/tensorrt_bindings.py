@@ -106,7 +106,13 @@ def _write_stubs(folder: Path) -> None:
 
 
 def _readable(stub: str) -> str:
-    """Drop what is no Python (defaults before others), and the data type that hides `bool`."""
+    """Drop what is no Python (defaults before others), and the data type that hides `bool`.
+
+    That the bytes of IHostMemory can be read is beyond stubgen: its type has a buffer in every one
+    of these versions (tp_as_buffer), and says so to Python from 3.12 on only.
+    """
+    buffer = "class IHostMemory:\n    def __buffer__(self, flags: int) -> memoryview: ..."
+    stub = stub.replace("class IHostMemory:", buffer)
     lines = [line for line in stub.splitlines() if not re.match(r"bool: ", line)]
     while True:
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edge.errors import BundleError, MissingPackage, RuntimeFailure
 
 from .bundle import PLAN, PORTABLE_GRAPH, TENSORRT_GRAPH
-from .golden import hold_to_golden
+from .golden import FLOAT, hold_to_golden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,10 +88,17 @@ def choose_engine(bundle: Bundle, wanted: str, threads: int | None) -> Engine:
             f"runtime tensorrt: bundle {bundle.path} holds no {PLAN}",
             "compile it on this device with edge-build-engine --plan, or set `runtime: auto`",
         )
+    instead = _portable(bundle, threads) if wanted == "auto" else None
+    return plan_engine(bundle, instead)
+
+
+def plan_engine(bundle: Bundle, instead: Engine | None = None) -> Engine:
+    """Return the bundle's plan: INT8 is held to the INT8 graph, FP16 to the float model."""
     from .tensorrt import TensorRt
 
-    instead = _portable(bundle, threads) if wanted == "auto" else None
-    return Engine(TensorRt(bundle), TENSORRT_GRAPH, instead)
+    spec = bundle.passport.plan
+    part = FLOAT if spec is not None and spec.precision == "fp16" else TENSORRT_GRAPH
+    return Engine(TensorRt(bundle), part, instead)
 
 
 def _portable(bundle: Bundle, threads: int | None) -> Engine:

@@ -96,19 +96,28 @@ class IOptimizationProfile:
         self._shapes[input] = (min, opt, max)
 
 
+class ITensor:
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+
 class ILayer:
-    def __init__(self, name, kind):
+    def __init__(self, name, kind, outputs):
         self.name = name
+        self.num_outputs = len(outputs)
         self._kind = kind
+        self._outputs = outputs
+
+    def get_output(self, index):
+        return self._outputs[index]
 
 
 class WeaklyTypedLayer(ILayer):
     """A layer before TensorRT 11, which may be told its precision."""
 
-    def __init__(self, name, kind):
-        super().__init__(name, kind)
+    def __init__(self, name, kind, outputs):
+        super().__init__(name, kind, outputs)
         self.precision = DataType.FLOAT
-        self.num_outputs = 1
         self._output_types = {}
 
     def set_output_type(self, index, dtype):
@@ -189,13 +198,16 @@ class OnnxParser:
         from google.protobuf.message import DecodeError
 
         try:
-            graph = onnx.load_model_from_string(model).graph
+            graph = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(model)).graph
         except DecodeError as error:
             self._errors.append(ParserError(f"no model: {error}"))
             return False
         self._network._graph = model
-        layer = self._network._layer
-        self._network._layers = [layer(node.name, node.op_type) for node in graph.node]
+        kinds = {1: DataType.FLOAT, 10: DataType.HALF}
+        known = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+        for node in graph.node:
+            outputs = [ITensor(kinds.get(known[name], DataType.INT32)) for name in node.output]
+            self._network._layers.append(self._network._layer(node.name, node.op_type, outputs))
         return True
 
     @property
@@ -340,7 +352,7 @@ def module(version, gpu, quirks=None):  # noqa: C901 - two classes that know the
     tensorrt.__version__ = version
     parts = [ILogger, DataType, Dims, MemoryPoolType, DeviceType, TensorIOMode, IHostMemory]
     parts += [ITimingCache, IOptimizationProfile, INetworkDefinition]
-    parts += [OnnxParser, ParserError, IExecutionContext, ICudaEngine, Runtime, Builder]
+    parts += [OnnxParser, ParserError, ITensor, IExecutionContext, ICudaEngine, Runtime, Builder]
     parts += [IProgressMonitor] if major >= 10 else []
     for part in (*parts, *flags(major)):
         setattr(tensorrt, part.__name__, part)

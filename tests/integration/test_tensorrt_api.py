@@ -38,7 +38,12 @@ def mypy(real, path, source=None, *options):
     command = [
         *(sys.executable, "-m", "mypy", "--config-file=", "--strict", "--follow-imports=silent"),
         *("--ignore-missing-imports", "--no-warn-unused-ignores", "--no-error-summary"),
-        *("--allow-subclassing-any", "--cache-dir", CACHE / f"mypy-{real.version}"),
+        *(
+            "--allow-subclassing-any",
+            "--allow-untyped-calls",
+            "--cache-dir",
+            CACHE / f"mypy-{real.version}",
+        ),
         "--always-true" if real.major >= 10 else "--always-false",
         *(SINCE_10, path.relative_to(ROOT)),
     ]
@@ -56,7 +61,9 @@ def mypy(real, path, source=None, *options):
         check=False,
     )
     assert not done.stderr, done.stderr
-    return [line for line in done.stdout.splitlines() if line.startswith(f"{path.parts[-3]}/")]
+    return [
+        line for line in done.stdout.splitlines() if line.startswith(f"{path.relative_to(ROOT)}:")
+    ]
 
 
 @pytest.mark.parametrize("path", USERS, ids=lambda path: path.name)
@@ -141,8 +148,8 @@ def test_mypy_knows_the_type_of_every_object_of_tensorrt(path):
         ("trt.Runtim", "has no attribute"),
     ],
 )
-def test_a_wrong_use_is_noticed(wrong, says):
-    path = ROOT / "edge/detector/tensorrt.py"
+@pytest.mark.parametrize("path", USERS, ids=lambda path: path.name)
+def test_a_wrong_use_is_noticed(path, wrong, says):
     source = path.read_text() + (
         f"\n\ndef _wrong(engine: trt.ICudaEngine) -> None:\n"
         f"    import tensorrt as trt\n    {wrong}\n"
