@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge.detector.bundle import InputSpec
-from engines import contract
+from engines import contract, embedded_nms
 from engines.batch import MAX_BATCH
+from engines.errors import ModelError
 from engines.families import registry
 from engines.labels import find_labels
 from engines.model import load_source, prepare
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     import onnx
 
     from engines.families.family import Family, Recognised
-    from engines.model import Network
+    from engines.model import Network, Source
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +78,18 @@ class Adapted:
     def _suppression(self) -> str:
         if self.iou is None:
             return "none: the model gives one box per object"
-        origin = "asked for" if self.order.iou is not None else "the family's own default"
+        origin = "the family's own default"
+        if self.order.iou is not None:
+            origin = "asked for"
+        elif self.iou != self.family.iou:
+            origin = "as the NMS had it that the export embeds"
         return f"above IoU {self.iou:g}, per label: {origin}"
 
 
 def understand(order: Order) -> Adapted:
     """Recognise the model and bring it to the contract; raises `ModelError`, `BuildError`."""
     source = load_source(order.model)
-    network = prepare(source, order.size_wh)
+    cut, network = _cut_or_whole(source, order)
     family, recognised = registry.recognise(network, order.family)
     labels, labels_from = find_labels(source, recognised.label_count, order.labels)
     spec = InputSpec(
@@ -89,6 +98,21 @@ def understand(order: Order) -> Adapted:
         letterbox=family.preprocessing.letterbox,
         pad=family.preprocessing.pad,
     )
-    iou = family.iou if order.iou is None else order.iou
+    iou = next((x for x in (order.iou, cut.iou if cut else None) if x is not None), family.iou)
     graph = contract.adapt(network, family, iou)
     return Adapted(order, network, family, recognised, labels, labels_from, spec, iou, graph)
+
+
+def _cut_or_whole(source: Source, order: Order) -> tuple[embedded_nms.Cut | None, Network]:
+    """Return the network without the NMS it may embed, where a family knows what is left."""
+    for cut in embedded_nms.cuts(source.model):
+        said = f"its {cut.operator} was cut off behind {cut.tensor!r}"
+        shorter = replace(source, model=cut.model, changed=(*source.changed, said))
+        try:
+            network = prepare(shorter, order.size_wh)
+            registry.recognise(network, order.family)
+        except ModelError as error:
+            _log.info("cut at %s: %s", cut.tensor, error)
+        else:
+            return cut, network
+    return None, prepare(source, order.size_wh)

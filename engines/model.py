@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import inliner
 
-from engines import opset, tensorflow
+from engines import embedded_nms, opset, tensorflow
 from engines.batch import with_free_batch
 from engines.errors import ModelError
 from engines.focus import fold_focus
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _IR_VERSION = 8
-_EXPORT = "export the trained float32 model again, without quantisation"
 
 _QUANTISED = {
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger",
@@ -88,7 +87,7 @@ def load_source(path: Path) -> Source:
     kinds = to_float32(model)
     changed = (f"weights in {', '.join(kinds)} became float32",) if kinds else ()
     source = Source(path, model, hashlib.sha256(data).hexdigest(), changed)
-    _refuse_what_cannot_be_calibrated(source)
+    _refuse_quantised(source)
     return source
 
 
@@ -105,6 +104,7 @@ def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
         tensorflow.cut(model, image, size_wh)
     to_planes(model, image)
     batch, size = _fix_input(source, image, size_wh)
+    _refuse_foreign(source)
     fix_companions(model, size)
     model = opset.lowered(_simplified(source, _raised(source, model)))
     fold_focus(model, image.name)
@@ -153,18 +153,23 @@ def _load_weights_beside(path: Path, model: onnx.ModelProto) -> None:
         ) from error
 
 
-def _refuse_what_cannot_be_calibrated(source: Source) -> None:
-    foreign = {n.domain for n in source.model.graph.node if n.domain not in ("", "ai.onnx")}
-    operators = {node.op_type for node in source.model.graph.node}
-    found = None
-    if quantised := sorted(operators & _QUANTISED):
-        found = f"it is already quantised ({', '.join(quantised)})"
-    elif foreign:
-        found = f"it needs operators of {', '.join(sorted(foreign))}, which are no standard ONNX"
-    if found:
+def _refuse_quantised(source: Source) -> None:
+    if found := sorted({node.op_type for node in source.model.graph.node} & _QUANTISED):
         raise ModelError(
-            f"model {source.path}: expected a float graph of standard ONNX operators; {found}",
-            _EXPORT,
+            f"model {source.path}: expected a float model, it is already quantised "
+            f"({', '.join(found)})",
+            "export the trained float32 model again, without quantisation",
+        )
+
+
+def _refuse_foreign(source: Source) -> None:
+    foreign = {n.domain for n in source.model.graph.node if n.domain not in ("", "ai.onnx")}
+    if foreign:
+        kinds = sorted({n.op_type for n in source.model.graph.node if n.domain in foreign})
+        raise ModelError(
+            f"model {source.path}: expected standard ONNX operators, found {', '.join(kinds)} of "
+            f"{', '.join(sorted(foreign))}",
+            embedded_nms.REMEDY if set(kinds) & embedded_nms.NMS else "export it without plugins",
         )
 
 

@@ -13,9 +13,20 @@ WIDTH = 8
 
 
 def ultralytics(
-    *, labels=3, size=(64, 64), batch=1, opset=17, names=None, task="detect", bins=1, middle=0.5
+    *,
+    labels=3,
+    size=(64, 64),
+    batch=1,
+    opset=17,
+    names=None,
+    task="detect",
+    bins=1,
+    middle=0.5,
+    corners=False,
 ):
-    """One output (batch, 4 + labels, N), boxes decoded to cxcywh, scores through a sigmoid.
+    """One output (batch, 4 + labels, N), boxes decoded, scores through a sigmoid.
+
+    Boxes are cxcywh; with `corners` xyxy, as they are before an embedded NMS.
 
     Distances are distributions over `bins`, from `middle` of the cell; one bin: numbers.
     """
@@ -41,7 +52,8 @@ def ultralytics(
     low = graph.op("Sub", anchor, graph.slice(sides, 1, 0, 2))
     high = graph.op("Add", anchor, graph.slice(sides, 1, 2, 4))
     centre = graph.op("Div", graph.op("Add", low, high), graph.constant(2.0))
-    box = graph.op("Concat", centre, graph.op("Sub", high, low), axis=1)
+    parts = (low, high) if corners else (centre, graph.op("Sub", high, low))
+    box = graph.op("Concat", *parts, axis=1)
     joined = graph.op(
         "Concat",
         graph.op("Mul", box, stride),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto, helper
 
+from engines.graph import GraphBuilder
 from tests.networks import STRIDES, WIDTH, _conv, _publish, _stem, anchor_count
 
 ANCHORS = np.float32(
@@ -203,3 +205,31 @@ def _grid(size, stride):
 
 def _boxes(anchors):
     return anchors.reshape(1, 3, 1, 1, 2)
+
+
+def with_nms(model, *, iou=0.6, plugin=False, turned=False):
+    """Append the NMS that exporters embed: the standard operator per frame, or TensorRT's plugin.
+
+    Takes rows (1, N, 5 + labels); where `turned`, corners and scores (1, 4 + labels, N).
+    """
+    graph = GraphBuilder(model, "nms/")
+    output = model.graph.output[0].name
+    columns = model.graph.output[0].type.tensor_type.shape.dim[1 if turned else 2].dim_value
+    rows = graph.op("Transpose", output, perm=[0, 2, 1]) if turned else output
+    boxes = graph.slice(rows, 2, 0, 4)
+    scores = graph.slice(rows, 2, 4 if turned else 5, columns)
+    if not turned:
+        scores = graph.op("Mul", scores, graph.slice(rows, 2, 4, 5))
+    del model.graph.output[:]
+    if plugin:
+        found = graph.ops("EfficientNMS_TRT", 4, boxes, scores, domain="TRT", iou_threshold=iou)
+        model.opset_import.append(helper.make_opsetid("TRT", 1))
+    else:
+        limits = graph.constant([100], np.int64), graph.constant([iou]), graph.constant([0.25])
+        turned_scores = graph.op("Transpose", scores, perm=[0, 2, 1])
+        chosen = graph.op("NonMaxSuppression", boxes, turned_scores, *limits)
+        index = graph.op("Gather", chosen, graph.constant(2, np.int64), axis=1)
+        found = [graph.op("Gather", graph.squeeze(boxes, 0), index, axis=0)]
+    for name in found:
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return model

@@ -17,7 +17,7 @@ _NEAR = 4.0
 _BOUND = 1.001
 """Strides that an anchor's box centre lies off its cell's at most: 2 * sigmoid - 0.5 is bounded."""
 _FOLLOWS = 0.7
-"""Correlation with the place of their cell that far corners have, and widths have not."""
+"""Correlation with the place of their cell that centres and corners have; widths have none."""
 _TURNED = 0.1
 """Share of widths and heights that may be negative: not all heads bound distances below."""
 _SAME = 1e-6
@@ -41,16 +41,27 @@ def why_not_on_grid(
     corners, steps = _cells(size_wh, strides, anchors)
     middles = (corners + 0.5) * steps
     off = np.abs(boxes[:, :2].T - middles) / steps
-    if (anchors > 1 and off.max() > _BOUND) or np.median(off) > _NEAR:
+    # At the smallest stride there are the most cells, and boxes the smallest.
+    finest = steps[0] == strides[0]
+    follow = np.array([_correlation(boxes[finest, i], middles[i % 2, finest]) for i in range(4)])
+    follow = (follow > _FOLLOWS).reshape(2, 2)
+    bounded = anchors == 1 or off.max() < _BOUND
+    if not bounded or np.median(off) > _NEAR or not follow[0].all():
         return Close("its boxes' centres, in pixels, do not lie at their cells")
     if (boxes[:, 2:] < 0).mean() > _TURNED:
         return Close("its boxes' widths and heights are not positive")
-    # At the smallest stride there are the most cells, and boxes the smallest.
-    finest = steps[0] == strides[0]
-    last, cell = boxes[finest, 2:].T, middles[:, finest]
-    if all(_correlation(last[axis], cell[axis]) > _FOLLOWS for axis in (0, 1)):
+    if follow[1].all():
         return Close("its boxes are corners, not centre, width and height")
     return None
+
+
+def are_corners_on_grid(
+    boxes: npt.NDArray[Any], size_wh: tuple[int, int], strides: tuple[int, ...]
+) -> bool:
+    """Return whether (N, 4) are boxes of the grid's cells, one each, xyxy in pixels."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    centred = np.hstack([(low + high) / 2, high - low])
+    return why_not_on_grid(centred, size_wh, strides, 1) is None
 
 
 def _cells(

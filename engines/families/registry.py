@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engines import embedded_nms
 from engines.errors import ModelError
 from engines.families.detr import Detr, RfDetr, RtDetr, RtDetrUltralytics
 from engines.families.detr_exported import DetrExported, DetrExportedNormalised
 from engines.families.end_to_end import EndToEnd
 from engines.families.family import Close
+from engines.families.faster_rcnn import FasterRcnn
 from engines.families.fastestdet import FastestDet
 from engines.families.nanodet import NanoDet, NanoDetPlus
 from engines.families.ssd import Ssd
@@ -41,6 +43,7 @@ FAMILIES: tuple[Family, ...] = (
     NanoDet(),
     FastestDet(),
     TorchvisionSsd(),
+    FasterRcnn(),
 )
 
 
@@ -85,8 +88,11 @@ def _unknown(network: Network, reasons: dict[str, str], general: str = "") -> Mo
     ]
     said = "; ".join(filter(None, [general, *told])) or "no family has outputs of such shapes"
     known = "; ".join(f"{family.name} ({family.models})" for family in FAMILIES)
+    nms = embedded_nms.embedded(network.model)
+    if nms is not None:
+        said = f"it embeds {nms.op_type}, and no family knows what that is fed with; {said}"
     return ModelError(
         f"model {network.source.path}: of no known family: inputs {network.inputs}, outputs "
         f"{network.outputs}; {said}",
-        f"known families: {known}",
+        f"known families: {known}" if nms is None else embedded_nms.REMEDY,
     )

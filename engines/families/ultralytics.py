@@ -15,7 +15,7 @@ import onnx
 
 from engines.families.boxes import xyxy_of_cxcywh
 from engines.families.distribution import find_distribution
-from engines.families.evidence import why_not_on_grid
+from engines.families.evidence import are_corners_on_grid, why_not_on_grid
 from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.grid import strides_of
 from engines.families.probe import values_of
@@ -47,8 +47,9 @@ class Ultralytics(Family):
         strides = strides_of(network.size_wh, count)
         if rows <= _BOX or strides is None:
             return f"output {shape}: N is not the cells of the {network.size_wh} grid"
-        if reason := _why_not(network, output, strides):
-            return reason
+        corners = _are_corners(network, output, strides)
+        if isinstance(corners, str):
+            return corners
         shaped = (
             f"output {output!r} is (1, 4 + {rows - _BOX}, {count}), and {count} is one "
             f"candidate per cell at strides {', '.join(map(str, strides))}"
@@ -56,7 +57,8 @@ class Ultralytics(Family):
         if _parts(network.model, output) is None:
             doubt = "its output does not join just 4 box rows and a sigmoid's scores"
             return Recognised(rows - _BOX, (shaped,), (doubt,))
-        joins = "it joins 4 decoded box rows and scores that come out of a sigmoid"
+        rows_are = "corners" if corners else "centre, width and height"
+        joins = f"it joins 4 box rows, {rows_are}, and scores that come out of a sigmoid"
         return Recognised(rows - _BOX, (shaped, joins, *_producer(network)))
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
@@ -66,10 +68,11 @@ class Ultralytics(Family):
         """
         ((output, shape),) = network.outputs.items()
         rows, count = int(shape[1]), int(shape[2])
+        strides = strides_of(network.size_wh, count) or ()
+        corners = self.accepted(network, _are_corners(network, output, strides))
         parts = _parts(network.model, output)
         if parts is not None:
             boxes, logits = parts
-            strides = strides_of(network.size_wh, count) or ()
             late = find_distribution(network, boxes, strides)
             # A sigmoid keeps the order: the best logit's score is the best score.
             score = graph.op("Sigmoid", graph.reduce_max(logits, 1))
@@ -83,7 +86,7 @@ class Ultralytics(Family):
             if late is not None:
                 return late.decode(graph, index)
             chosen = graph.op("Transpose", graph.gather_columns(boxes, index, _BOX), perm=[0, 2, 1])
-            return xyxy_of_cxcywh(graph, chosen)
+            return chosen if corners else xyxy_of_cxcywh(graph, chosen)
 
         def labels(index: str) -> str:
             chosen = graph.gather_columns(logits, index, rows - _BOX)
@@ -92,12 +95,14 @@ class Ultralytics(Family):
         return Candidates(count, score, decode, labels)
 
 
-def _why_not(network: Network, output: str, strides: tuple[int, ...]) -> str | None:
-    """Return why an output of the right shape is none of these, or None."""
+def _are_corners(network: Network, output: str, strides: tuple[int, ...]) -> bool | Close:
+    """Return whether its boxes are xyxy, as before an embedded NMS, or cxcywh, or why neither."""
     if (task := network.source.metadata.get("task", "detect")) != "detect":
         return Close(f"its metadata says task {task!r}, expected 'detect'")
     boxes = values_of(network, [output], Ultralytics.preprocessing)[0][0, :_BOX].T
-    return why_not_on_grid(boxes, network.size_wh, strides, 1)
+    if are_corners_on_grid(boxes, network.size_wh, strides):
+        return True
+    return why_not_on_grid(boxes, network.size_wh, strides, 1) or False
 
 
 def _parts(model: onnx.ModelProto, output: str) -> tuple[str, str] | None:

@@ -34,19 +34,12 @@ def replace_output(model, change):
     return model
 
 
-def corners(graph, output):
-    """Turn centre, width and height into corners."""
-    centre, sides = graph.slice(output, 1, 0, 2), graph.slice(output, 1, 2, 4)
-    half = graph.op("Mul", sides, graph.constant(0.5))
-    both = graph.op("Sub", centre, half), graph.op("Add", centre, half)
-    return graph.op("Concat", *both, graph.slice(output, 1, 4, 7), axis=1)
-
-
 @pytest.mark.parametrize(
     ("model", "family"),
     [
         (networks.ultralytics(), "ultralytics"),
         (networks.ultralytics(labels=1), "ultralytics"),
+        (networks.ultralytics(corners=True), "ultralytics"),
         (networks.yolox(), "yolox"),
         (networks.yolox(labels=1), "yolox"),
     ],
@@ -68,10 +61,6 @@ def test_it_says_what_it_was_recognised_by(tmp_path):
     [
         (networks.yolox(decoded=True), "goes beyond 0..1, so is no score"),
         (networks.ultralytics(task="pose"), "task 'pose', expected 'detect'"),
-        (
-            replace_output(networks.ultralytics(), corners),
-            "its boxes are corners, not centre, width and height",
-        ),
         (
             # As YOLOv5 has it, three anchors per cell, but of boxes that are not decoded.
             replace_output(networks.yolox(), lambda g, o: g.op("Concat", o, o, o, axis=1)),

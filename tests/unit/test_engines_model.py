@@ -77,19 +77,23 @@ def test_weights_that_were_left_behind_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "operator", ["DynamicQuantizeLinear", "ConvInteger", "QLinearConv", "DequantizeLinear"]
+)
+def test_a_model_that_is_quantised_already_is_refused_with_the_remedy(tmp_path, operator):
+    with pytest.raises(ModelError, match=rf"already quantised \({operator}\); export the trained"):
+        load_source(saved(tmp_path, with_node(operator)))
+
+
+@pytest.mark.parametrize(
     ("model", "says"),
     [
-        (with_node("DynamicQuantizeLinear"), "already quantised (DynamicQuantizeLinear)"),
-        (with_node("ConvInteger"), "already quantised (ConvInteger)"),
-        (with_node("EfficientNMS_TRT", "TRT"), "operators of TRT"),
+        (with_node("EfficientNMS_TRT", "TRT"), "EfficientNMS_TRT of TRT; export it again without"),
+        (with_node("DCNv2", "mmcv"), "DCNv2 of mmcv; export it without plugins"),
     ],
 )
-def test_a_model_that_cannot_be_calibrated_is_refused_with_the_remedy(tmp_path, model, says):
-    with pytest.raises(ModelError) as error:
-        load_source(saved(tmp_path, model))
-
-    assert says in str(error.value)
-    assert "export the trained float32 model again" in str(error.value)
+def test_plugins_are_refused_with_the_remedy(tmp_path, model, says):
+    with pytest.raises(ModelError, match=says):
+        prepared(tmp_path, model)
 
 
 @pytest.mark.parametrize("shape", [[1, 64, 64, 1], [1, 1, 64, 64], [1, 12288]])

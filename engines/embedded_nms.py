@@ -1,0 +1,123 @@
+"""Exports with NMS in the graph: cut it off, and take what the network predicted before.
+
+Such an NMS has shapes that depend on the picture, or is a TensorRT plugin: neither can be in a
+contract graph, which brings its own. What the network predicted is a tensor through which all
+that the NMS is fed with has come: one of its dominators in the graph. Which of them a family knows
+is tried, nearest first; nothing is taken from names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx
+from onnx import numpy_helper
+
+from engines.graph import attribute, constants, producers, prune, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NMS = frozenset(
+    {"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT"}
+)
+"""The standard operator, and TensorRT's plugins."""
+REMEDY = (
+    "export it again without NMS: Ultralytics with nms=False, YOLOv5, v6, v7 without --end2end, "
+    "--nms or --include-nms"
+)
+_RANK = 3
+_SHAPES = {"Shape", "Size"}
+_IOU = 3
+"""Which input of NonMaxSuppression the threshold is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A model without its NMS, whose only output is what that was fed with."""
+
+    model: onnx.ModelProto
+    tensor: str
+    operator: str
+    iou: float | None
+    """What the NMS was told, where that is a constant."""
+
+
+def embedded(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """Return the NMS of a model that has one; None for none or several, which are no YOLO's."""
+    found = [node for node in model.graph.node if node.op_type in NMS]
+    return found[0] if len(found) == 1 else None
+
+
+def cuts(model: onnx.ModelProto) -> Iterator[Cut]:
+    """Yield the model cut at each tensor that may be its predictions, nearest its NMS first."""
+    nms = embedded(model)
+    if nms is None:
+        return
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    ranks = {value.name: len(shape_of(value)) for value in inferred.value_info if _known(value)}
+    made_by = producers(model.graph)
+    for tensor in _dominators(model.graph, list(nms.input[:2])):
+        if made_by[tensor].op_type == "Conv":
+            return
+        if ranks.get(tensor, _RANK) == _RANK:
+            cut = onnx.ModelProto()
+            cut.CopyFrom(model)
+            del cut.graph.output[:], cut.graph.value_info[:]
+            cut.graph.output.append(onnx.helper.make_empty_tensor_value_info(tensor))
+            cut.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+            prune(cut.graph)
+            yield Cut(cut, tensor, nms.op_type, _threshold(model.graph, nms))
+
+
+def _known(value: onnx.ValueInfoProto) -> bool:
+    return bool(value.type.tensor_type.HasField("shape"))
+
+
+def _dominators(graph: onnx.GraphProto, tensors: list[str]) -> Iterator[str]:
+    """Yield the tensors that every way from an input to `tensors` passes, the nearest first.
+
+    Ways through a tensor's shape do not count.
+    """
+    above: dict[str, str | None] = {value.name: None for value in graph.input}
+    depth = dict.fromkeys(above, 0)
+    for node in graph.node:
+        read = [name for name in node.input if name in above]
+        if not read or node.op_type in _SHAPES:
+            continue
+        common = _common(read, above, depth)
+        for name in node.output:
+            above[name] = common
+            depth[name] = depth.get(common or "", -1) + 1
+    found = _common([name for name in tensors if name in above], above, depth)
+    while found is not None and above[found] is not None:
+        yield found
+        found = above[found]
+
+
+def _common(names: list[str], above: dict[str, str | None], depth: dict[str, int]) -> str | None:
+    """Return the nearest tensor above or at all of `names`."""
+    common: str | None = names[0] if names else None
+    for name in names[1:]:
+        other: str | None = name
+        while common != other:
+            if common is None or other is None:
+                return None
+            if depth[common] >= depth[other]:
+                common = above[common]
+            else:
+                other = above[other]
+    return common
+
+
+def _threshold(graph: onnx.GraphProto, nms: onnx.NodeProto) -> float | None:
+    if nms.op_type != "NonMaxSuppression":
+        value = attribute(nms, "iou_threshold")
+        return None if value is None else float(value)
+    given = nms.input[_IOU] if len(nms.input) > _IOU else ""
+    known = constants(graph).get(given)
+    for node in graph.node:
+        if node.op_type == "Constant" and given in node.output:
+            known = attribute(node, "value")
+    return None if known is None else float(numpy_helper.to_array(known).item())

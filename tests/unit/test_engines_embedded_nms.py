@@ -1,0 +1,92 @@
+"""An NMS that an export embeds is cut off, and what it was fed with is taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from engines.embedded_nms import cuts
+from engines.errors import ModelError
+from engines.graph import GraphBuilder
+from tests import by_hand, networks, networks_yolo
+from tests.networks_yolo import with_nms
+
+EXPORTS = {
+    "ultralytics": (lambda: networks.ultralytics(corners=True), True),
+    "ultralytics, distributions": (lambda: networks.ultralytics(corners=True, bins=8), True),
+    "yolov5": (networks_yolo.yolov5, False),
+    "yolov6": (networks_yolo.yolov6, False),
+    "yolox": (networks_yolo.yolox_decoded, False),
+}
+
+
+@pytest.mark.parametrize("plugin", [False, True], ids=["standard", "plugin"])
+@pytest.mark.parametrize("name", EXPORTS)
+def test_it_detects_what_the_same_model_without_nms_detects(tmp_path, name, plugin):
+    export, turned = EXPORTS[name]
+    pixels = by_hand.frame((64, 64))
+    adapted = by_hand.understood(tmp_path, with_nms(export(), plugin=plugin, turned=turned))
+    wanted = by_hand.understood(tmp_path, export(), iou=0.6)
+
+    assert adapted.family.name == name.split(",")[0]
+    by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(wanted, pixels))
+
+
+def test_it_is_said_what_was_cut_and_its_overlap_is_kept(tmp_path):
+    lines = by_hand.understood(tmp_path, with_nms(networks_yolo.yolov5(), iou=0.55)).explain()
+
+    assert "changed   its NonMaxSuppression was cut off behind 'output'" in lines
+    assert any("above IoU 0.55, per label: as the NMS had it" in line for line in lines)
+
+
+def test_another_overlap_may_be_asked_for(tmp_path):
+    adapted = by_hand.understood(tmp_path, with_nms(networks_yolo.yolov5()), iou=0.3)
+
+    assert adapted.iou == 0.3
+
+
+def test_predictions_no_family_knows_are_refused_with_the_way_to_export_them(tmp_path):
+    model = networks.ultralytics(corners=True, task="pose")
+
+    with pytest.raises(ModelError, match=r"NonMaxSuppression.*; export it again without NMS"):
+        by_hand.understood(tmp_path, with_nms(model, turned=True))
+
+
+def test_a_plugins_predictions_no_family_knows_are_refused_too(tmp_path):
+    model = networks.ultralytics(corners=True, task="pose")
+
+    with pytest.raises(ModelError, match=r"EfficientNMS_TRT.*; export it again without NMS"):
+        by_hand.understood(tmp_path, with_nms(model, plugin=True, turned=True))
+
+
+def test_boxes_brought_to_another_scale_for_it_are_taken_before_that(tmp_path):
+    adapted = by_hand.understood(tmp_path, with_nms(networks_yolo.yolov5(normalised=True)))
+
+    pixels = by_hand.frame((64, 64))
+    wanted = by_hand.understood(tmp_path, networks_yolo.yolov5(), iou=0.6)
+    by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(wanted, pixels))
+
+
+def test_a_model_without_nms_is_not_cut():
+    assert list(cuts(networks_yolo.yolov5())) == []
+
+
+def test_two_of_them_are_no_yolos_so_nothing_is_cut():
+    model = with_nms(networks_yolo.yolov5())
+    GraphBuilder(model, "more/").op("NonMaxSuppression", "x", "y")
+
+    assert list(cuts(model)) == []
+
+
+def test_only_what_all_ways_pass_is_tried():
+    model = with_nms(networks_yolo.yolov5())
+
+    assert [cut.tensor for cut in cuts(model)] == ["output"]
+
+
+def test_an_open_size_is_asked_for_before_anything_is_said_of_the_plugin(tmp_path):
+    model = with_nms(networks_yolo.yolov5(), plugin=True)
+    for dimension in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dimension.dim_param = "side"
+
+    with pytest.raises(ModelError, match="give --size"):
+        by_hand.understood(tmp_path, model)
