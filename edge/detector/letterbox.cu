@@ -46,7 +46,8 @@ CORE Tap tap(int at, int from, int to)
     }
     found.first = numerator / denominator;
     found.weight = ((numerator - found.first * denominator) * ONE + to) / denominator;
-    found.second = found.first + 1 < from ? found.first + 1 : found.first;
+    /* A neighbour that weighs nothing is not read: at 3 to 1 that is every other row of two. */
+    found.second = found.weight && found.first + 1 < from ? found.first + 1 : found.first;
     return found;
 }
 

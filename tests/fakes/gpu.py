@@ -111,6 +111,7 @@ class Gpu:
             "pagelocked_empty": pagelocked_empty,
             "memcpy_htod_async": memcpy_htod_async,
             "memcpy_dtoh_async": memcpy_dtoh_async,
+            "memcpy_dtod_async": memcpy_dtod_async,
             "module_from_buffer": Module,
         }.items():
             setattr(driver, name, functools.partial(part, self))
@@ -250,6 +251,10 @@ def memcpy_htod_async(gpu, dest, src, stream):
 def memcpy_dtoh_async(gpu, dest, src, stream):
     assert dest.flags.c_contiguous
     stream.do(lambda: ctypes.memmove(dest.ctypes.data, int(src), dest.nbytes))
+
+
+def memcpy_dtod_async(gpu, dest, src, size, stream):
+    stream.do(lambda: ctypes.memmove(int(dest), int(src), size))
 
 
 @functools.cache
