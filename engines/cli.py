@@ -115,6 +115,7 @@ def _order(arguments: argparse.Namespace) -> Order:
         labels=arguments.labels,
         size_wh=arguments.size,
         iou=arguments.iou,
+        anchors=arguments.anchors,
     )
 
 
@@ -181,6 +182,10 @@ def _parser() -> argparse.ArgumentParser:
         "--size", type=_size, metavar="N|WxH", help="where the export leaves it open"
     )
     parser.add_argument(
+        "--anchors", type=_pairs, default=(), metavar="W,H,W,H,…",
+        help="of raw heads, in pixels, smallest stride first, as in the .cfg or .yaml",
+    )  # fmt: skip
+    parser.add_argument(
         "--iou", type=_share, metavar="0..1",
         help="overlap above which boxes of one label are one object (default: the family's own)",
     )  # fmt: skip
@@ -201,6 +206,13 @@ def _size(text: str) -> tuple[int, int]:
             f"expected N or WxH, {_SMALLEST} to {_LARGEST}, found {text!r}"
         )
     return size
+
+
+def _pairs(text: str) -> tuple[float, ...]:
+    found = re.findall(r"\d+(?:\.\d+)?", text)
+    if not found or len(found) % 2 or re.sub(r"[\d.,;\s\[\]()]+", "", text):
+        raise argparse.ArgumentTypeError(f"expected pairs of numbers, W,H,…, found {text!r}")
+    return tuple(float(number) for number in found)
 
 
 def _share(text: str) -> float:

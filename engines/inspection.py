@@ -37,6 +37,7 @@ class Order:
     labels: Path | None = None
     size_wh: tuple[int, int] | None = None
     iou: float | None = None
+    anchors: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Adapted:
 def understand(order: Order) -> Adapted:
     """Recognise the model and bring it to the contract; raises `ModelError`, `BuildError`."""
     source = load_source(order.model)
-    cut, network = _cut_or_whole(source, order)
+    cut, network = _cut_or_whole(replace(source, anchors=order.anchors), order)
     family, recognised = registry.recognise(network, order.family)
     labels, labels_from = find_labels(source, recognised.label_count, order.labels)
     spec = InputSpec(

@@ -41,6 +41,8 @@ class Source:
     sha256: str
     changed: tuple[str, ...] = ()
     """What had to be changed to take it, for people."""
+    anchors: tuple[float, ...] = ()
+    """Widths and heights in pixels that were given for raw heads, smallest stride first."""
 
     @property
     def metadata(self) -> dict[str, str]:

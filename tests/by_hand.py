@@ -28,6 +28,7 @@ def session(model):
     """Run a model in ONNX Runtime as it is."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(model.SerializeToString(), options)
 
 
@@ -41,19 +42,23 @@ def detected(adapted, pixels):
 def suppressed(boxes, scores, labels, iou, slots=300):
     """Return the indices, best first, of what greedy NMS per label keeps of the best `slots`."""
     order = [i for i in np.argsort(-scores, kind="stable")[:slots] if scores[i] >= contract.FLOOR]
+    ranked, named = np.asarray(boxes, np.float64)[order], np.asarray(labels)[order]
+    double = (overlaps(ranked) > iou) & (named[:, None] == named)
     kept = []
-    for i in order:
-        if all(labels[i] != labels[j] or overlap(boxes[i], boxes[j]) <= iou for j in kept):
+    for i in range(len(order)):
+        if not double[i, kept].any():
             kept.append(i)
-    return np.array(kept, int)
+    return np.array(order, int)[kept]
 
 
-def overlap(one, other):
-    """Return the IoU of two boxes xyxy."""
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
-    shared = np.prod(np.clip(high - low, 0, None))
-    areas = np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])
-    return shared / (areas - shared)
+def overlaps(boxes):
+    """Return the IoU of all pairs of boxes xyxy, (N, N); without area it is 0."""
+    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    union = areas[:, None] + areas - shared
+    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0)
 
 
 def assert_same(found, boxes, scores, labels):

@@ -6,7 +6,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from engines.graph import GraphBuilder
-from tests.networks import STRIDES, WIDTH, _conv, _publish, _stem, anchor_count
+from tests.networks import STRIDES, WIDTH, _conv, _publish, _stem, anchor_count, ultralytics
 
 ANCHORS = np.float32(
     [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]]
@@ -52,9 +52,12 @@ def raw_heads(*, labels=3, size=(64, 64), batch=1, layout="anchors", sigmoid=Fal
         if layout == "channels":
             shape = [batch, 3 * (5 + labels), rows, columns]
             head = graph.reshape(graph.op("Transpose", head, perm=[0, 1, 4, 2, 3]), tuple(shape))
-        elif layout == "last":
+        elif layout in {"last", "last channels"}:
             shape = [batch, rows, columns, 3, 5 + labels]
             head = graph.op("Transpose", head, perm=[0, 2, 3, 1, 4])
+            if layout == "last channels":
+                shape = [*shape[:3], 3 * (5 + labels)]
+                head = graph.reshape(head, tuple(shape))
         outputs[head] = (f"head{stride}", shape)
     _publish(model, graph, outputs)
     return model
@@ -232,4 +235,32 @@ def with_nms(model, *, iou=0.6, plugin=False, turned=False):
         found = [graph.op("Gather", graph.squeeze(boxes, 0), index, axis=0)]
     for name in found:
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return model
+
+
+def yolov4_decoded(*, labels=3, size=(64, 64), batch=1):
+    """Two outputs, as pytorch-YOLOv4 has them: boxes (batch, N, 1, 4) in 0..1, and scores."""
+    model = ultralytics(labels=labels, size=size, batch=batch, corners=True)
+    graph = GraphBuilder(model, "v4/")
+    rows = graph.op("Transpose", model.graph.output[0].name, perm=[0, 2, 1])
+    corners = graph.op("Div", graph.slice(rows, 2, 0, 4), graph.constant(size * 2))
+    outputs = {
+        graph.unsqueeze(corners, 2): ("boxes", [batch, anchor_count(size), 1, 4]),
+        graph.slice(rows, 2, 4, 4 + labels): ("confs", [batch, anchor_count(size), labels]),
+    }
+    del model.graph.output[:], model.metadata_props[:]
+    _publish(model, graph, outputs)
+    return model
+
+
+def yolov9_dual(**changes):
+    """YOLOv9's two branches, the auxiliary one first."""
+    model = ultralytics(**changes)
+    graph = GraphBuilder(model, "dual/")
+    other = graph.op("Sub", "output0", graph.constant(np.float32([[[2]] * 4 + [[0]] * 3])))
+    main = model.graph.output.pop()
+    model.graph.output.append(
+        helper.make_tensor_value_info(other, TensorProto.FLOAT, [1, 7, anchor_count((64, 64))])
+    )
+    model.graph.output.append(main)
     return model

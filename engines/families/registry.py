@@ -16,6 +16,8 @@ from engines.families.ssd import Ssd
 from engines.families.ssd_tensorflow import SsdTensorflow
 from engines.families.torchvision import TorchvisionSsd
 from engines.families.ultralytics import Ultralytics
+from engines.families.yolo_raw import Yolov3, Yolov4, Yolov5Raw
+from engines.families.yolov4 import Yolov4Decoded
 from engines.families.yolov5 import Yolov5
 from engines.families.yolov6 import Yolov6
 from engines.families.yolox import Yolox
@@ -30,6 +32,10 @@ FAMILIES: tuple[Family, ...] = (
     Yolov5(),
     Yolov6(),
     EndToEnd(),
+    Yolov3(),
+    Yolov4(),
+    Yolov5Raw(),
+    Yolov4Decoded(),
     Ssd(),
     SsdTensorflow(),
     Detr(),

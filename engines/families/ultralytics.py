@@ -22,7 +22,7 @@ from engines.families.probe import values_of
 from engines.graph import attribute, producers, shape_of
 
 if TYPE_CHECKING:
-    from engines.graph import GraphBuilder
+    from engines.graph import GraphBuilder, Shape
     from engines.model import Network
 
 _BOX = 4
@@ -38,9 +38,9 @@ class Ultralytics(Family):
 
     def recognise(self, network: Network) -> Recognised | str:
         """Take one output whose N fits the grid and that joins boxes and sigmoid scores."""
-        if len(network.outputs) != 1:
-            return f"{len(network.outputs)} outputs, expected one"
-        ((output, shape),) = network.outputs.items()
+        if len(set(network.outputs.values())) != 1:
+            return f"outputs {network.outputs}, expected one (1, 4 + labels, N)"
+        output, shape = _main(network)
         if len(shape) != 3 or not all(isinstance(n, int) for n in shape[1:]):  # noqa: PLR2004
             return f"output {shape}, expected (1, 4 + labels, N)"
         rows, count = int(shape[1]), int(shape[2])
@@ -54,9 +54,13 @@ class Ultralytics(Family):
             f"output {output!r} is (1, 4 + {rows - _BOX}, {count}), and {count} is one "
             f"candidate per cell at strides {', '.join(map(str, strides))}"
         )
+        doubts = ()
         if _parts(network.model, output) is None:
-            doubt = "its output does not join just 4 box rows and a sigmoid's scores"
-            return Recognised(rows - _BOX, (shaped,), (doubt,))
+            doubts = ("its output does not join just 4 box rows and a sigmoid's scores",)
+        elif len(network.outputs) > 1:
+            doubts = (f"it has {len(network.outputs)} such outputs: YOLOv9's main is the last",)
+        if doubts:
+            return Recognised(rows - _BOX, (shaped,), doubts)
         rows_are = "corners" if corners else "centre, width and height"
         joins = f"it joins 4 box rows, {rows_are}, and scores that come out of a sigmoid"
         return Recognised(rows - _BOX, (shaped, joins, *_producer(network)))
@@ -66,7 +70,7 @@ class Ultralytics(Family):
 
         Where the boxes are distributions (v8 and later), only the K best are decoded at all.
         """
-        ((output, shape),) = network.outputs.items()
+        output, shape = _main(network)
         rows, count = int(shape[1]), int(shape[2])
         strides = strides_of(network.size_wh, count) or ()
         corners = self.accepted(network, _are_corners(network, output, strides))
@@ -93,6 +97,11 @@ class Ultralytics(Family):
             return graph.op("ArgMax", chosen, axis=1, keepdims=0)
 
         return Candidates(count, score, decode, labels)
+
+
+def _main(network: Network) -> tuple[str, Shape]:
+    """Return the output that counts and its shape: YOLOv9 gives its auxiliary branch first."""
+    return list(network.outputs.items())[-1]
 
 
 def _are_corners(network: Network, output: str, strides: tuple[int, ...]) -> bool | Close:

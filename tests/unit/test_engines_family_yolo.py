@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from engines.errors import ModelError
 from engines.graph import GraphBuilder
 from engines.native import NATIVE
-from tests import by_hand, networks_yolo
+from tests import by_hand, networks, networks_yolo
 
 SIZE = (64, 64)
 
@@ -53,7 +53,14 @@ def yolox(model, pixels):
     return corners(rows), rows[:, 4:5] * rows[:, 5:]
 
 
+def yolov4(model, pixels):
+    boxes, scores = run(model, pixels)
+    height, width = pixels.shape[:2]
+    return boxes[:, 0] * [width, height, width, height], scores
+
+
 HEADS = {
+    "yolov4-decoded": (networks_yolo.yolov4_decoded, yolov4),
     "yolov5": (networks_yolo.yolov5, yolov5),
     "yolov6": (networks_yolo.yolov6, yolov6),
     "yolov6 as maps": (lambda **k: networks_yolo.yolov6(maps=True, **k), yolov6_maps),
@@ -62,7 +69,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("batch", [1, 16])
 @pytest.mark.parametrize("size", [(64, 64), (96, 64)], ids=["square", "wide"])
 def test_it_detects_what_a_decode_by_hand_detects(tmp_path, head, batch, size):
     export, decode = HEADS[head]
@@ -71,7 +78,7 @@ def test_it_detects_what_a_decode_by_hand_detects(tmp_path, head, batch, size):
 
     boxes, scores = decode(export(size=size), pixels)
     best, labels = scores.max(1), scores.argmax(1)
-    kept = by_hand.suppressed(boxes, best, labels, 0.45)
+    kept = by_hand.suppressed(boxes, best, labels, adapted.family.iou)
 
     assert adapted.network.batched
     assert adapted.family.name == head.split()[0]
@@ -184,3 +191,15 @@ def test_the_number_of_labels_is_read_from_the_top_k(tmp_path):
     adapted = by_hand.understood(tmp_path, networks_yolo.end_to_end(labels=7))
 
     assert adapted.recognised.label_count == 7
+
+
+def test_two_branches_of_yolov9_stop_and_the_last_is_taken_if_asked_for(tmp_path):
+    model = networks_yolo.yolov9_dual()
+    pixels = by_hand.frame(SIZE)
+
+    with pytest.raises(ModelError, match=r"2 such outputs.*--family ultralytics"):
+        by_hand.understood(tmp_path, model)
+
+    found = by_hand.detected(by_hand.understood(tmp_path, model, family="ultralytics"), pixels)
+    alone = by_hand.understood(tmp_path, networks.ultralytics())
+    by_hand.assert_same(found, *by_hand.detected(alone, pixels))
