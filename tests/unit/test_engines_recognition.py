@@ -1,0 +1,82 @@
+"""Every family's recogniser on every family's graph: each finds its own, and none another's."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+
+from engines.families.registry import FAMILIES
+from engines.model import load_source, prepare
+from tests import networks, networks_detr, networks_yolo
+from tests.networks_nanodet import fastestdet, nanodet
+from tests.networks_ssd import ssd
+from tests.networks_tensorflow import tensorflow
+from tests.networks_torchvision import torchvision
+
+RAW = "yolov3 yolov4 yolov5-raw"
+GRAPHS = {
+    # name: (graph, the family it is of for sure, families it may be of if the user says so)
+    "v8 and later": (networks.ultralytics, "ultralytics", ""),
+    "v8, distributions": (lambda: networks.ultralytics(bins=8), "ultralytics", ""),
+    "v8, one label": (lambda: networks.ultralytics(labels=1), "ultralytics", ""),
+    "v8, corners": (lambda: networks.ultralytics(corners=True), "ultralytics", ""),
+    "v9, two branches": (networks_yolo.yolov9_dual, None, "ultralytics"),
+    "X": (networks.yolox, "yolox", ""),
+    "X, one label": (lambda: networks.yolox(labels=1), "yolox", ""),
+    "X, decoded": (networks_yolo.yolox_decoded, "yolox", ""),
+    "X or v6": (lambda: networks_yolo.yolox_decoded(focus=False), None, "yolox yolov6"),
+    "v6": (networks_yolo.yolov6, "yolov6", ""),
+    "v6, one label": (lambda: networks_yolo.yolov6(labels=1), "yolov6", ""),
+    "v6, maps": (lambda: networks_yolo.yolov6(maps=True), "yolov6", ""),
+    "v5": (networks_yolo.yolov5, "yolov5", ""),
+    "v5, one label": (lambda: networks_yolo.yolov5(labels=1), "yolov5", ""),
+    "v5 and its heads": (lambda: networks_yolo.yolov5(raw=True), "yolov5", ""),
+    "v5, heads only": (networks_yolo.raw_heads, None, RAW),
+    "v3 and v4, heads": (lambda: networks_yolo.raw_heads(layout="channels"), None, RAW),
+    "v4, boxes and confs": (networks_yolo.yolov4_decoded, "yolov4-decoded", ""),
+    "v10 and 26": (networks_yolo.end_to_end, "end-to-end", ""),
+    "SSD": (ssd, "ssd", ""),
+    "SSD of TensorFlow": (tensorflow, "ssd-tensorflow", ""),
+    "SSD of torchvision": (torchvision, "torchvision-ssd", ""),
+    "DETR": (lambda: networks_detr.detr(softmax=True, hybrid=False), "detr", ""),
+    "RT-DETR": (networks_detr.detr, "rt-detr", "rf-detr"),
+    "RF-DETR": (lambda: networks_detr.detr(patches=True, hybrid=False), "rf-detr", "rt-detr"),
+    "RT-DETR of Ultralytics": (networks_detr.ultralytics, "rt-detr-ultralytics", ""),
+    "DEIM": (networks_detr.exported, "detr-exported", ""),
+    "DEIMv2": (lambda: networks_detr.exported(patches=True), "detr-exported-vit", ""),
+    "NanoDet-Plus": (nanodet, "nanodet-plus", ""),
+    "NanoDet": (lambda: nanodet(strides=(8, 16, 32)), "nanodet", ""),
+    "FastestDet": (fastestdet, "fastestdet", ""),
+}
+ANCHORS = {"anchors": repr(networks_yolo.ANCHORS.tolist())}
+
+
+def answers(folder, model):
+    """Return what each family says of a graph: found, or not."""
+    # Raw heads are those of no family without anchors; other graphs must not become raw heads.
+    onnx.helper.set_model_props(
+        model, {item.key: item.value for item in model.metadata_props} | ANCHORS
+    )
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    network = prepare(load_source(path), None)
+    found = {family.name: family.recognise(network) for family in FAMILIES}
+    return {name: answer for name, answer in found.items() if not isinstance(answer, str)}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_is_of_its_own_family_only(tmp_path, name):
+    export, sure, unsure = GRAPHS[name]
+
+    found = answers(tmp_path, export())
+
+    assert {family for family, answer in found.items() if not answer.doubts} == {sure} - {None}
+    assert {family for family, answer in found.items() if answer.doubts} == set(unsure.split())
+
+
+def test_every_family_is_in_the_table():
+    from_checkpoints = {"faster-rcnn"}
+
+    shown = {name for _, sure, unsure in GRAPHS.values() for name in (sure, *unsure.split())}
+
+    assert shown - {None} == {family.name for family in FAMILIES} - from_checkpoints
