@@ -6,6 +6,7 @@ The only run-time file that imports pycuda. What CUDA reports becomes an error o
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import weakref
@@ -104,7 +105,23 @@ class Device:
 
     def release(self) -> None:
         """Let go of the context; everything made in it must be gone."""
+        before = current_context()
         self._context.detach()
+        # pycuda pushes a context that it detaches and counts on CUDA to pop it, which for the
+        # primary context CUDA does not: one would be left on the thread's stack each time.
+        if current_context() != before:
+            _libcuda().cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+
+
+def current_context() -> int | None:
+    """Return the handle of the calling thread's current CUDA context, or None."""
+    handle = ctypes.c_void_p()
+    _libcuda().cuCtxGetCurrent(ctypes.byref(handle))
+    return handle.value
+
+
+def _libcuda() -> Any:  # noqa: ANN401 - ctypes has no types for what it loads
+    return ctypes.CDLL("libcuda.so.1")
 
 
 def free_pinned(array: Any) -> None:  # noqa: ANN401
@@ -151,10 +168,11 @@ class PinnedFrames:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._free: dict[int, list[Image]] = {}
-        self._missed: dict[int, int] = {}
+        self._missed: set[int] = set()
         self._addresses: dict[int, int] = {}
         """Where the GPU sees a buffer that it shares with the CPU, by where the CPU does."""
         self._bytes = 0
+        self._limit = PINNED_LIMIT_BYTES
         self._writers = 0
         self._closed = False
 
@@ -168,7 +186,7 @@ class PinnedFrames:
                 return image
             free = self._free.get(image.nbytes)
             if not free:
-                self._missed[image.nbytes] = self._missed.get(image.nbytes, 0) + 1
+                self._missed.add(image.nbytes)
                 return image
             buffer = free.pop()
             self._writers += 1
@@ -188,19 +206,23 @@ class PinnedFrames:
                 self._free[buffer.nbytes].append(buffer)
 
     def provide(self, device: Device) -> None:
-        """Make the buffers that were missing; the owner of the device calls it, in its context."""
-        if not self._missed:
-            return
+        """Make one more buffer of each size that was missing, within the limit.
+
+        The owner of the device calls it, in its context.
+        """
         with self._changed:
-            missed, self._missed = self._missed, {}
-        for nbytes, count in missed.items():
-            for _ in range(count):
-                if self._bytes + nbytes > PINNED_LIMIT_BYTES:
-                    return
+            missed, self._missed = self._missed, set()
+        for nbytes in missed:
+            if self._bytes + nbytes <= self._limit:
                 self._add(device, nbytes)
 
     def _add(self, device: Device, nbytes: int) -> None:
-        buffer = device.pinned(nbytes, np.uint8)
+        try:
+            buffer = device.pinned(nbytes, np.uint8)
+        except device.cuda.MemoryError as error:
+            log.warning("frames get no more page-locked memory, and are uploaded slower: %s", error)
+            self._limit = self._bytes
+            return
         self._bytes += nbytes
         if device.integrated:
             self._addresses[buffer.ctypes.data] = buffer.base.get_device_pointer()

@@ -20,6 +20,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
+import edge.detector.cuda
+
 ROOT = Path(__file__).parents[2]
 CUBIN = b"the letterbox kernel, for this GPU"
 
@@ -50,6 +52,7 @@ class Gpu:
     def __init__(self, *, integrated=False, memory=1 << 30, compute_capability=(8, 7)):
         self.integrated = integrated
         self.memory = memory
+        self.pinned_memory = memory
         self.compute_capability = compute_capability
         self.allocated = {}
         """Device memory in use, by address."""
@@ -59,17 +62,43 @@ class Gpu:
         self.retained = 0
         self.lost = False
         self.uploaded_bytes = 0
-        self._stacks = threading.local()
+        self._threads = threading.local()
 
     @property
     def stack(self):
-        """The calling thread's context stack."""
-        if not hasattr(self._stacks, "contexts"):
-            self._stacks.contexts = []
-        return self._stacks.contexts
+        """The calling thread's context stack, as the driver has it."""
+        return self._of_thread("driver")
+
+    @property
+    def pycuda_stack(self):
+        """What pycuda believes the stack to be."""
+        return self._of_thread("pycuda")
+
+    def _of_thread(self, name):
+        if not hasattr(self._threads, name):
+            setattr(self._threads, name, [])
+        return getattr(self._threads, name)
+
+    def switch(self):
+        """Make room for another current context, as pycuda does before it pushes or pops."""
+        if self.pycuda_stack:
+            self.stack.pop()
 
     def _pop(self):
-        self.stack.pop()
+        self.switch()
+        self.pycuda_stack.pop()
+        if self.pycuda_stack:
+            self.stack.append(self.pycuda_stack[-1])
+
+    def libcuda(self):
+        """Return the driver's own functions, as far as they are called without pycuda."""
+
+        def get_current(handle):
+            handle._obj.value = id(self.stack[-1]) if self.stack else None
+
+        return SimpleNamespace(
+            cuCtxGetCurrent=get_current, cuCtxPopCurrent_v2=lambda _handle: self.stack.pop()
+        )
 
     def check(self):
         """Fail as the driver does without a current context, or without a GPU."""
@@ -80,7 +109,8 @@ class Gpu:
 
     def allocate(self, nbytes, table):
         self.check()
-        if sum(map(len, self.allocated.values())) + nbytes > self.memory:
+        limit = self.memory if table is self.allocated else self.pinned_memory
+        if sum(map(len, table.values())) + nbytes > limit:
             raise CudaMemoryError("cuMemAlloc failed: out of memory")
         memory = np.full(nbytes, 0xCD, np.uint8)  # nobody may rely on zeros
         table[memory.ctypes.data] = memory
@@ -145,9 +175,13 @@ class Context:
         self._gpu = gpu
 
     def push(self):
+        self._gpu.switch()
         self._gpu.stack.append(self)
+        self._gpu.pycuda_stack.append(self)
 
     def detach(self):
+        assert self not in self._gpu.pycuda_stack
+        self._gpu.stack.append(self)  # and CUDA does not pop a primary context that is released
         self._gpu.retained -= 1
 
 
@@ -306,3 +340,4 @@ def install(monkeypatch, gpu, tensorrt):
         ("tensorrt", tensorrt),
     ):
         monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(edge.detector.cuda, "_libcuda", gpu.libcuda)

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge.detector.bundle import InputSpec, load_bundle
-from edge.detector.cuda import Device, DeviceMemory, LetterboxKernel, PinnedFrames, free_pinned
+from edge.detector.cuda import (
+    Device,
+    DeviceMemory,
+    LetterboxKernel,
+    PinnedFrames,
+    current_context,
+    free_pinned,
+)
 from edge.detector.letterbox import letterbox, place
 from edge.detector.tensorrt import TensorRt
 from edge.errors import PlanRefused
@@ -242,30 +249,25 @@ def overlap(rounds: int) -> dict[str, object]:
 
 
 def hygiene(cycles: int) -> dict[str, object]:
-    """Open, use and close the device over and over, in fresh threads; nothing may be left."""
+    """Open, use and close the device over and over, in one thread and in fresh ones."""
     lost: list[Exception] = []
 
     def cycle() -> None:
         try:
-            with Bench() as bench:
-                pinned = PinnedFrames()
-                image = np.zeros((480, 640, 3), np.uint8)
-                pinned.hold(image)
-                pinned.provide(bench.device)
-                held = pinned.hold(image)
-                bench.upload(held).free()
-                del held
-                pinned.close()
+            use_once()
+            assert current_context() is None, "a context was left on the thread's stack"
         except Exception as error:  # noqa: BLE001 - raised below, on the main thread
             lost.append(error)
 
     keeper = Device()  # so that the primary context, and what it holds, lives through all cycles
-    free = []
-    resident = []
+    free, resident = [], []
     for number in range(cycles):
-        thread = threading.Thread(target=cycle)
-        thread.start()
-        thread.join()
+        if number % 2:
+            thread = threading.Thread(target=cycle)
+            thread.start()
+            thread.join()
+        else:
+            cycle()
         if lost:
             raise lost[0]
         if number in {cycles // 10, cycles - 1}:
@@ -280,6 +282,19 @@ def hygiene(cycles: int) -> dict[str, object]:
         "gpu_bytes_lost": grown,
         "host_kb_grown": resident[-1] - resident[0],
     }
+
+
+def use_once() -> None:
+    """Open the device, send a frame through page-locked memory, and let go of everything."""
+    with Bench() as bench:
+        pinned = PinnedFrames()
+        image = np.zeros((480, 640, 3), np.uint8)
+        pinned.hold(image)
+        pinned.provide(bench.device)
+        held = pinned.hold(image)
+        bench.upload(held).free()
+        del held
+        pinned.close()
 
 
 def pycuda() -> dict[str, object]:

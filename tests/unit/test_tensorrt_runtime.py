@@ -130,6 +130,31 @@ def test_a_dropped_frame_gives_its_memory_back(gpu, bundle):
     assert 1 <= pinned <= 4
 
 
+def test_outputs_stay_what_they_are_when_other_batches_are_run(gpu, bundle):
+    with TensorRt(bundle) as runtime:
+        first = runtime.infer(picture(255, 0, 0, 0)[np.newaxis])
+        scores = first.scores.copy()
+        for _ in range(2):
+            runtime.infer(picture(0, 200, 0, 0)[np.newaxis])
+
+    np.testing.assert_array_equal(first.scores, scores)
+
+
+def test_short_of_page_locked_memory_frames_are_uploaded_slower_and_that_is_said(
+    gpu, bundle, caplog
+):
+    with TensorRt(bundle) as runtime:
+        under_way = UnderWay(runtime, bundle.passport.input, 0.1)
+        gpu.pinned_memory = sum(map(len, gpu.pinned.values()))
+        images = frames(0)
+        for _ in range(5):
+            under_way.begin(prepared(runtime, bundle, images))
+            found = under_way.finish()
+
+    assert labels_and_scores(found) == expected(bundle, images)
+    assert caplog.text.count("no more page-locked memory") == 1
+
+
 def test_nothing_is_left_behind_however_often_it_is_opened(gpu, bundle):
     for _ in range(50):
         with TensorRt(bundle) as runtime:

@@ -2,4 +2,7 @@
 
 from the_gpu import GPU
 
+import edge.detector.cuda
+
+edge.detector.cuda._libcuda = GPU.libcuda
 globals().update(vars(GPU.driver()))
