@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.detector.bundle import load_bundle
+from edge.detector.bundle import PORTABLE_GRAPH, load_bundle
 from edge.detector.runtimes import choose_engine
 
 if TYPE_CHECKING:
@@ -28,6 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
     engine = choose_engine(bundle, arguments.runtime, arguments.threads)
     with engine.serving(bundle) as serving:
         _show(bundle, serving.description, serving.golden)
+        on_plan = engine.part != PORTABLE_GRAPH
+    if on_plan:
+        with choose_engine(bundle, "onnxruntime", arguments.threads).serving(bundle) as portable:
+            print(
+                f"{'portable graph':<17} {portable.golden.milliseconds:.2f} ms, median, on "
+                f"{portable.description}"
+            )
+    print("ok: this bundle detects here what it detected where it was built")
     return 0
 
 
@@ -48,4 +56,3 @@ def _show(bundle: Bundle, runtime: str, result: GoldenResult) -> None:
     }
     for name, value in rows.items():
         print(f"{name:<17} {value}")
-    print("ok: this bundle detects here what it detected where it was built")

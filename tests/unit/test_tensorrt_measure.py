@@ -20,8 +20,8 @@ def gpu(monkeypatch):
     lean = tensorrt.module("11.4.0.106", gpu)
     monkeypatch.setitem(sys.modules, "tensorrt_lean_bindings", lean)
     monkeypatch.setattr(measure, "COPIED_BYTES", 1 << 16)
-    for module in (measure, plans):
-        monkeypatch.setattr(module, "compile_kernel", lambda compute_capability: CUBIN)
+    monkeypatch.setattr(measure, "compiled_kernel", lambda compute_capability: CUBIN)
+    monkeypatch.setattr(plans, "compile_kernel", lambda compute_capability: CUBIN)
     return gpu
 
 
