@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from edge.detector.bundle import InputSpec
 from tests.fakes import tensorrt
 from tests.fakes.gpu import CUBIN, ROOT, Gpu, install
 from tests.gpu import measure, plans, record
@@ -20,6 +21,9 @@ def gpu(monkeypatch):
     lean = tensorrt.module("11.4.0.106", gpu)
     monkeypatch.setitem(sys.modules, "tensorrt_lean_bindings", lean)
     monkeypatch.setattr(measure, "COPIED_BYTES", 1 << 16)
+    monkeypatch.setattr(measure, "FULL_HD", (192, 108))
+    small = InputSpec(width=64, height=64, letterbox="centered", pad=114)
+    monkeypatch.setattr(measure, "NETWORK", small)
     monkeypatch.setattr(measure, "compiled_kernel", lambda compute_capability: CUBIN)
     monkeypatch.setattr(plans, "compile_kernel", lambda compute_capability: CUBIN)
     return gpu

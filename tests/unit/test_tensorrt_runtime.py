@@ -156,7 +156,7 @@ def test_short_of_page_locked_memory_frames_are_uploaded_slower_and_that_is_said
 
 
 def test_nothing_is_left_behind_however_often_it_is_opened(gpu, bundle):
-    for _ in range(50):
+    for _ in range(20):
         with TensorRt(bundle) as runtime:
             under_way = UnderWay(runtime, bundle.passport.input, 0.1)
             for _ in range(2):
