@@ -11,8 +11,10 @@ from engines import contract, embedded_nms
 from engines.batch import MAX_BATCH
 from engines.errors import ModelError
 from engines.families import registry
+from engines.faster_rcnn import checkpoint
+from engines.faster_rcnn.export import from_checkpoint
 from engines.labels import find_labels
-from engines.model import load_source, prepare
+from engines.model import Source, load_source, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
     from engines.families.family import Family, Recognised
-    from engines.model import Network, Source
+    from engines.model import Network
 
 
 _log = logging.getLogger(__name__)
@@ -89,7 +91,7 @@ class Adapted:
 
 def understand(order: Order) -> Adapted:
     """Recognise the model and bring it to the contract; raises `ModelError`, `BuildError`."""
-    source = load_source(order.model)
+    source = _source(order)
     cut, network = _cut_or_whole(replace(source, anchors=order.anchors), order)
     family, recognised = registry.recognise(network, order.family)
     labels, labels_from = find_labels(source, recognised.label_count, order.labels)
@@ -102,6 +104,13 @@ def understand(order: Order) -> Adapted:
     iou = next((x for x in (order.iou, cut.iou if cut else None) if x is not None), family.iou)
     graph = contract.adapt(network, family, iou)
     return Adapted(order, network, family, recognised, labels, labels_from, spec, iou, graph)
+
+
+def _source(order: Order) -> Source:
+    if order.model.suffix.lower() not in checkpoint.SUFFIXES:
+        return load_source(order.model)
+    model, sha256 = from_checkpoint(order.model, order.size_wh)
+    return Source(order.model, model, sha256)
 
 
 def _cut_or_whole(source: Source, order: Order) -> tuple[embedded_nms.Cut | None, Network]:

@@ -10,6 +10,7 @@ from engines.families.detr import Detr, RfDetr, RtDetr, RtDetrUltralytics
 from engines.families.detr_exported import DetrExported, DetrExportedNormalised
 from engines.families.end_to_end import EndToEnd
 from engines.families.family import Close
+from engines.families.faster_rcnn import FasterRcnn
 from engines.families.fastestdet import FastestDet
 from engines.families.nanodet import NanoDet, NanoDetPlus
 from engines.families.ssd import Ssd
@@ -48,6 +49,7 @@ FAMILIES: tuple[Family, ...] = (
     NanoDet(),
     FastestDet(),
     TorchvisionSsd(),
+    FasterRcnn(),
 )
 
 
