@@ -82,6 +82,10 @@ def _free_leading(  # noqa: PLR0913, PLR0917 - a node and what is known of it
         leading = 0 if batched and shape[0] == batch else -1
         target = np.array([leading, *shape[1:]], np.int64)
         node.input[1] = _constant(graph, f"edge/shape_{number}", target)
+        # Where 0 is allowed to mean 0, it does not copy; newer exporters say so of all.
+        kept = [item for item in node.attribute if item.name != "allowzero"]
+        del node.attribute[:]
+        node.attribute.extend(kept)
 
 
 def _spread_constants(

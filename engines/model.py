@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx import inliner
 
 from engines import embedded_nms, opset, tensorflow
+from engines.assignment import fold_assignments
 from engines.batch import with_free_batch
 from engines.errors import ModelError
 from engines.focus import fold_focus
@@ -110,6 +111,7 @@ def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
     fix_companions(model, size)
     model = opset.lowered(_simplified(source, _raised(source, model)))
     fold_focus(model, image.name)
+    fold_assignments(model)
     freed = with_free_batch(model, batch)
     if freed is None and batch > 1:
         raise ModelError(

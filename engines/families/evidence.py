@@ -18,7 +18,7 @@ _BOUND = 1.001
 """Strides that an anchor's box centre lies off its cell's at most: 2 * sigmoid - 0.5 is bounded."""
 _FOLLOWS = 0.7
 """Correlation with the place of their cell that centres and corners have; widths have none."""
-_TURNED = 0.1
+_TURNED = 0.5
 """Share of widths and heights that may be negative: not all heads bound distances below."""
 _SAME = 1e-6
 

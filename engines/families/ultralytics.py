@@ -54,7 +54,7 @@ class Ultralytics(Family):
             f"output {output!r} is (1, 4 + {rows - _BOX}, {count}), and {count} is one "
             f"candidate per cell at strides {', '.join(map(str, strides))}"
         )
-        doubts = ()
+        doubts: tuple[str, ...] = ()
         if _parts(network.model, output) is None:
             doubts = ("its output does not join just 4 box rows and a sigmoid's scores",)
         elif len(network.outputs) > 1:
@@ -109,9 +109,10 @@ def _are_corners(network: Network, output: str, strides: tuple[int, ...]) -> boo
     if (task := network.source.metadata.get("task", "detect")) != "detect":
         return Close(f"its metadata says task {task!r}, expected 'detect'")
     boxes = values_of(network, [output], Ultralytics.preprocessing)[0][0, :_BOX].T
-    if are_corners_on_grid(boxes, network.size_wh, strides):
+    reason = why_not_on_grid(boxes, network.size_wh, strides, 1)
+    if reason is not None and are_corners_on_grid(boxes, network.size_wh, strides):
         return True
-    return why_not_on_grid(boxes, network.size_wh, strides, 1) or False
+    return reason or False
 
 
 def _parts(model: onnx.ModelProto, output: str) -> tuple[str, str] | None:

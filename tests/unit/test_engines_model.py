@@ -156,6 +156,16 @@ def test_a_batch_that_is_counted_with_areas_becomes_free(tmp_path):
     assert prepared(tmp_path, model).batched
 
 
+def test_a_batch_becomes_free_where_zero_may_mean_zero(tmp_path):
+    # As PyTorch's newer exporter says of every Reshape.
+    model = networks.yolox()
+    for node in model.graph.node:
+        if node.op_type == "Reshape":
+            node.attribute.append(helper.make_attribute("allowzero", 1))
+
+    assert prepared(tmp_path, model).batched
+
+
 def test_a_batch_of_constants_joined_to_it_becomes_free(tmp_path):
     # As YOLOv6's objectness is: a column of ones.
     model = networks.yolox()
