@@ -1,4 +1,4 @@
-"""Bring a float graph to the form that is measured and quantised: constants folded, no Add for a bias."""
+"""Bring a float graph to the form that is quantised: constants folded, no Add for a bias."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from .tail import body, last_convolutions
 from .topology import MOVES, attribute
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     import onnx
 
     from .prelude import Prelude
@@ -17,6 +19,8 @@ INTEGER_OPS = frozenset(
     {"Add", "AveragePool", "Clip", "Conv", "GlobalAveragePool", "LeakyRelu"}
 ) | (frozenset({"MatMul", "Mul", "Relu", "Sigmoid", "Softmax"}) | MOVES)
 """What ONNX Runtime's CPU kernels compute in 8 bits, or fuse into such a kernel."""
+PROBABILITIES = frozenset({"Sigmoid", "Softmax"})
+"""Ops whose outputs span 0..1, whatever the frames."""
 _RECTIFIERS = frozenset({"Relu", "Clip"})
 
 
@@ -65,13 +69,23 @@ def groups(topology: Topology, nodes: list[onnx.NodeProto]) -> list[list[str]]:
     return list(found.values())
 
 
-def sources(topology: Topology, group: list[str]) -> list[str]:
+def measurable(topology: Topology, found: Iterable[Sequence[str]]) -> list[str]:
+    """Return the tensors whose values must be seen to choose a range for every group."""
+    return [
+        name
+        for group in found
+        for name in sources(topology, group)
+        if topology.producer[name].op_type not in PROBABILITIES
+    ]
+
+
+def sources(topology: Topology, group: Sequence[str]) -> list[str]:
     """Return the tensors of a group whose values are made, not moved there."""
     return [
         name
         for name in group
         if not moves_values(topology.producer[name])
-        or not topology.activations([*topology.producer[name].input])
+        or not any(read in group for read in topology.producer[name].input)
     ]
 
 

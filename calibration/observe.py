@@ -33,15 +33,19 @@ def observe(
     histograms = {name: Histogram() for name in tensors}
     for index, values in enumerate(activations(model, tensors, frames)):
         for name, array in zip(tensors, values, strict=True):
-            try:
-                histograms[name].add(array)
-            except ValueError as error:
-                raise CalibrationError(
-                    f"tensor {name} on calibration frame {index}: {error}",
-                    "the float model overflows: check the export and its normalisation",
-                ) from error
+            _count(histograms[name], array, f"tensor {name} on calibration frame {index}")
         done(index + 1)
     return histograms
+
+
+def _count(histogram: Histogram, values: npt.NDArray[np.float32], where: str) -> None:
+    try:
+        histogram.add(values)
+    except ValueError as error:
+        raise CalibrationError(
+            f"{where}: {error}",
+            "the float model overflows: check the export and its normalisation",
+        ) from error
 
 
 def activations(

@@ -49,7 +49,9 @@ def find_prelude(topology: Topology) -> Prelude:
     return Prelude(tensor, tuple(nodes), moves, _as_scale(factor, offset))
 
 
-def _step(topology: Topology, node: onnx.NodeProto, tensor: str) -> tuple[float, float] | None:
+def _step(  # noqa: PLR0911 - a table of cases
+    topology: Topology, node: onnx.NodeProto, tensor: str
+) -> tuple[float, float] | None:
     """Return (factor, offset) of a node that computes factor * tensor + offset, else None."""
     if node.op_type == "Cast" or (node.op_type in _MOVES and node.input[0] == tensor):
         return 1.0, 0.0

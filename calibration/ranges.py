@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from .groups import sources
+from .groups import PROBABILITIES, sources
 from .histogram import Histogram
 from .scales import Scale, unsigned
 from .topology import silu_input
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _POINTS = 2048
 _STEPS = 48
 _ROUNDS = 3
-NORM = 2.0
+SYSTEMATIC = 16.0
 
 
 def identity(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -59,16 +59,26 @@ def choose(
 
 
 def _scale(topology: Topology, made: Sequence[str], histograms: Mapping[str, Histogram]) -> Scale:
-    if all(topology.producer[name].op_type in ("Sigmoid", "Softmax") for name in made):
+    if all(topology.producer[name].op_type in PROBABILITIES for name in made):
         return unsigned(0.0, 1.0)
-    merged = Histogram()
+    return search(merged(topology, made, histograms), _through(topology, made))
+
+
+def merged(
+    topology: Topology, made: Sequence[str], histograms: Mapping[str, Histogram]
+) -> Histogram:
+    """Return what a group of tensors holds together; probabilities stand for 0..1."""
+    total = Histogram()
     for name in made:
-        merged.merge(histograms[name])
-    return search(merged, _through(topology, made))
+        if topology.producer[name].op_type in PROBABILITIES:
+            total.add(np.linspace(0, 1, 256, dtype=np.float32))
+        else:
+            total.merge(histograms[name])
+    return total
 
 
 def _through(topology: Topology, made: Sequence[str]) -> Curve:
-    """Return the function behind which a tensor's error counts: its activation, where it has one."""
+    """Return the function behind which a tensor's error counts: its activation, if it has one."""
     readers = topology.consumers[made[0]]
     if len(made) == 1 and {node.op_type for node in readers} == {"Sigmoid", "Mul"}:
         gates = [node for node in readers if silu_input(topology, node) == made[0]]
@@ -81,19 +91,21 @@ def search(
     histogram: Histogram,
     through: Curve = identity,
     make: Callable[[float, float], Scale] = unsigned,
-    norm: float = NORM,
 ) -> Scale:
     """Return the scale whose error, behind the function `through`, is least over the histogram.
 
-    The error is the sum of |through(x) - through(quantised x)| ** norm. Coordinate descent over
-    both ends of the range, from the full range inwards.
+    The error is the sum of squares of through(quantised x) - through(x), plus the square of its
+    mean, `SYSTEMATIC` times over: a convolution behind it averages the noise of many inputs away,
+    but adds up what all of them are wrong by. Coordinate descent over both ends of the range, from
+    the full range inwards.
     """
     points, counts = _coarse(*histogram.points())
     wanted = through(points)
+    total = counts.sum()
 
     def loss(low: float, high: float) -> float:
-        found = through(make(low, high).round_trip(points))
-        return float(counts @ np.abs(found - wanted) ** norm)
+        error = through(make(low, high).round_trip(points)) - wanted
+        return float(counts @ error**2 + SYSTEMATIC * (counts @ error) ** 2 / total)
 
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
     fractions = np.linspace(1.0, 1 / _STEPS, _STEPS)

@@ -34,7 +34,9 @@ class Scale:
     def quantise(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.integer]:
         """Return the integers, int8 or uint8, nearest to `values` (ties to even, as ONNX does)."""
         integers = np.clip(np.rint(values / self.scale) + self.zero_point, *self.limits)
-        return integers.astype(np.int8 if self.signed else np.uint8)
+        kind = np.int8 if self.signed else np.uint8
+        written: npt.NDArray[np.integer] = integers.astype(kind)
+        return written
 
     def round_trip(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Return what is left of `values` after quantisation."""

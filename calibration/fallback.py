@@ -1,0 +1,56 @@
+"""Which convolutions lose too much in 8 bits, and what of the graph then stays float32."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .topology import silu_input
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import onnx
+
+    from .local_error import LocalError
+    from .topology import Topology
+
+NOISE_LIMIT = 0.0015
+"""Error variance over output variance above which a convolution stays float32 (28 dB)."""
+_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu"})
+
+
+def too_noisy(errors: Mapping[str, LocalError]) -> list[str]:
+    """Return the outputs of the convolutions above `NOISE_LIMIT`, the worst first.
+
+    The mean error does not count here: a bias takes it off.
+    """
+    worst = sorted(errors, key=lambda name: (-errors[name].noise, name))
+    return [name for name in worst if errors[name].noise > NOISE_LIMIT]
+
+
+def without(
+    topology: Topology, nodes: list[onnx.NodeProto], convolutions: list[str]
+) -> list[onnx.NodeProto]:
+    """Return the integer nodes without these convolutions and without what makes their inputs.
+
+    The input's activation and the convolution before it are left float32 with it: what was lost in
+    8 bits there cannot be had back here.
+    """
+    left: set[str] = set()
+    for output in convolutions:
+        left |= {output} | _makers(topology, topology.producer[output].input[0])
+    return [node for node in nodes if node.output[0] not in left]
+
+
+def _makers(topology: Topology, name: str) -> set[str]:
+    """Return the first outputs of the activation that makes a tensor and the Conv before it."""
+    node = topology.producer.get(name)
+    if node is None:
+        return set()
+    x = silu_input(topology, node)
+    if x is not None:
+        gate = {other.output[0] for other in topology.consumers[x] if other.op_type == "Sigmoid"}
+        return {name} | gate | _makers(topology, x)
+    if node.op_type in _ACTIVATIONS:
+        return {name} | _makers(topology, node.input[0])
+    return {name} if node.op_type == "Conv" else set()

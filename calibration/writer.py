@@ -1,0 +1,115 @@
+"""Write a graph with Q/DQ pairs: the pieces that both encodings are made of.
+
+Our own and not onnxruntime.quantization: that cannot leave a tail out by structure, share a scale
+over the tensors that values only move between, or keep the pixels integers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from .scales import unsigned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .scales import Scale, Weights
+
+
+class Writer:
+    """The nodes and constants of a graph to be; `scales` says how each quantised tensor is."""
+
+    def __init__(self, scales: Mapping[str, Scale]) -> None:
+        self._scales = scales
+        self.nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._restored: set[str] = set()
+
+    def emit(self, node: onnx.NodeProto) -> None:
+        """Write a node, and a Q/DQ pair on each of its outputs that has a scale."""
+        self.nodes.append(node)
+        for name in node.output:
+            if name in self._scales:
+                parameters = self._parameters(self._scales[name])
+                self._node("QuantizeLinear", [name, *parameters], f"{name}/q")
+                self.dequantise(name, f"{name}/q")
+
+    def dequantise(self, name: str, integers: str) -> None:
+        """Write tensor `name` as what its integers stand for."""
+        parameters = self._parameters(self._scales[name])
+        self._node("DequantizeLinear", [integers, *parameters], f"{name}/dq")
+
+    def untouched(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        """Return a copy of a node."""
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        return copy
+
+    def rewired(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        """Return a copy of a node that reads what quantisation leaves of its inputs."""
+        copy = self.untouched(node)
+        for index, name in enumerate(node.input):
+            if name in self._scales:
+                copy.input[index] = f"{name}/dq"
+        return copy
+
+    def constant(self, name: str, values: npt.NDArray[Any]) -> str:
+        """Store a constant as it is; return its name."""
+        self._constants[name] = numpy_helper.from_array(values, name)
+        return name
+
+    def quantised_constant(self, name: str, values: npt.NDArray[Any]) -> str:
+        """Store a constant in uint8; return the name of what that stands for."""
+        if name not in self._restored:
+            self._restored.add(name)
+            real = values.astype(np.float64)
+            scale = unsigned(float(real.min()), float(real.max()))
+            integers = self.constant(f"{name}/q", scale.quantise(real))
+            self._node("DequantizeLinear", [integers, *self._parameters(scale)], f"{name}/dq")
+        return f"{name}/dq"
+
+    def per_channel(
+        self, name: str, integers: npt.NDArray[Any], steps: npt.NDArray[np.float32]
+    ) -> str:
+        """Store integers (C, ...), worth `steps` (C,) each; return the name of the product."""
+        stored = self.constant(f"{name}/q", integers)
+        scale = self.constant(f"{name}/scale", steps)
+        zero = self.constant(f"{name}/zero_point", np.zeros(len(steps), integers.dtype))
+        self._node("DequantizeLinear", [stored, scale, zero], f"{name}/dq", axis=0)
+        return f"{name}/dq"
+
+    def weights(self, output: str, quantised: Weights) -> str:
+        """Store the weights of the convolution that makes `output`."""
+        return self.per_channel(f"{output}/weight", quantised.integers, quantised.scales)
+
+    def finish(self, model: onnx.ModelProto) -> onnx.ModelProto:
+        """Return `model` with these nodes for its own, and only the constants that they read."""
+        written = onnx.ModelProto()
+        written.CopyFrom(model)
+        graph = written.graph
+        read = {name for node in self.nodes for name in node.input}
+        kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+        for field in (graph.node, graph.value_info, graph.initializer):
+            del field[:]
+        graph.node.extend(self.nodes)
+        graph.initializer.extend([*kept, *self._constants.values()])
+        return written
+
+    def _parameters(self, scale: Scale) -> tuple[str, str]:
+        kind = np.dtype(np.int8 if scale.signed else np.uint8)
+        return (
+            self.constant(f"scale/{scale.scale!r}", np.array(scale.scale, np.float32)),
+            self.constant(
+                f"zero_point/{kind}/{scale.zero_point}", np.array(scale.zero_point, kind)
+            ),
+        )
+
+    def _node(self, op: str, inputs: list[str], output: str, **attributes: int) -> None:
+        node = helper.make_node(op, inputs, [output], name=output)
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
+        self.nodes.append(node)
