@@ -20,6 +20,7 @@ from engines.errors import ModelError
 from engines.focus import fold_focus
 from engines.graph import Shape, opset_of, shape_of
 from engines.image_input import find_image, fix_companions, to_planes
+from engines.normalisation import spell_out
 from engines.precision import to_float32
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
     _refuse_foreign(source)
     fix_companions(model, size)
     model = opset.lowered(_simplified(source, _raised(source, model)))
+    spell_out(model)
     fold_focus(model, image.name)
     fold_assignments(model)
     freed = with_free_batch(model, batch)
