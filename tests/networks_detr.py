@@ -34,13 +34,20 @@ def detr(*, labels=3, size=(64, 48), softmax=False, hybrid=True, patches=False, 
     return model
 
 
-def ultralytics(*, labels=3, size=(64, 48), samples=True):
-    """One output (1, Q, 4 + labels), boxes and sigmoids."""
+def ultralytics(*, labels=3, size=(64, 48), samples=True, rows=False):
+    """One output (1, Q, 4 + labels), boxes and sigmoids, or `rows` (1, Q, 6) of the best pairs."""
     model, graph, queries, rng = _decoder(size, hybrid=True, samples=samples)
     boxes = graph.op("Sigmoid", _head(graph, queries, rng, 4))
     shares = graph.op("Sigmoid", _head(graph, queries, rng, labels, bias=-2.0))
+    if rows:
+        pairs = graph.op("Flatten", shares, axis=1)
+        best, index = graph.ops("TopK", 2, pairs, graph.constant([QUERIES], np.int64), axis=1)
+        count = graph.constant(labels, np.int64)
+        boxes = graph.gather_rows(boxes, graph.op("Div", index, count))
+        label = graph.op("Cast", graph.op("Mod", index, count), to=1)
+        shares = graph.op("Concat", graph.unsqueeze(best, 2), graph.unsqueeze(label, 2), axis=2)
     joined = graph.op("Concat", boxes, shares, axis=2)
-    _publish(model, graph, {joined: ("output0", [1, QUERIES, 4 + labels])})
+    _publish(model, graph, {joined: ("output0", [1, QUERIES, 6 if rows else 4 + labels])})
     return model
 
 

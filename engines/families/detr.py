@@ -1,10 +1,9 @@
 """The DETR lineage, exported before its post-processing: a query per object, no NMS.
 
-Two outputs of Q queries: logits (B, Q, C) and boxes (B, Q, 4), cxcywh in 0..1; or, as Ultralytics
-exports RT-DETR, one that joins the boxes and the labels' sigmoids. The originals turn them into
-detections in two ways. DETR (arXiv 2005.12872): a softmax whose last class is "no object", each
-query under its best label. Its deformable descendants: a sigmoid, and the best of all query-label
-pairs, so that a query may give two objects. Which it is shows in what noise gives: almost only "no
+Two outputs of Q queries: logits (B, Q, C) and boxes (B, Q, 4), cxcywh in 0..1. The originals turn
+them into detections in two ways. DETR (arXiv 2005.12872): a softmax whose last class is "no
+object", each query under its best label. Its deformable descendants: a sigmoid, and the best of all
+query-label pairs, so that a query may give two objects. Which it is shows in what noise gives: almost only "no
 object", or almost only logits below 0.
 """
 
@@ -45,7 +44,7 @@ class _Queries(Family):
             return f"outputs {network.outputs}, expected logits (1, Q, C) and boxes (1, Q, 4)"
         logits, boxes = found
         values, corners = values_of(network, found, self.preprocessing)
-        if not _in_unit(corners):
+        if not in_unit(corners):
             return Close(f"output {boxes!r} holds no cxcywh in 0..1 on noise")
         _, queries, classes = values.shape
         evidence = (
@@ -88,7 +87,7 @@ class Detr(_Queries):
         logits, boxes = _outputs(network) or ("", "")
         queries, classes = (int(n) for n in network.outputs[logits][1:])
         shares = graph.slice(graph.op("Softmax", logits, axis=2), 2, 0, classes - 1)
-        return _best_label(network, graph, (shares, boxes), queries)
+        return best_label(network, graph, (shares, boxes), queries)
 
 
 class RtDetr(_Queries):
@@ -123,7 +122,7 @@ class RtDetr(_Queries):
             return graph.op("Div", index, graph.constant(classes, np.int64))
 
         def decode(index: str) -> str:
-            return _corners(network, graph, graph.gather_rows(boxes, query(index)))
+            return corners_of(network, graph, graph.gather_rows(boxes, query(index)))
 
         def label(index: str) -> str:
             first = graph.op("Mul", query(index), graph.constant(classes, np.int64))
@@ -147,39 +146,6 @@ class RfDetr(RtDetr):
         return ()
 
 
-class RtDetrUltralytics(Family):
-    """RT-DETR as Ultralytics exports it: boxes and sigmoids joined."""
-
-    name = "rt-detr-ultralytics"
-    models = "Ultralytics RT-DETR: one output (1, Q, 4 + labels), no NMS"
-    preprocessing = RtDetr.preprocessing
-    iou = None
-
-    def recognise(self, network: Network) -> Recognised | str:
-        """Take one output of boxes in 0..1 and sigmoids, of a network that samples features."""
-        shapes = list(network.outputs.values())
-        if len(shapes) != 1 or len(shapes[0]) != _RANK:
-            return f"outputs {network.outputs}, expected one (1, Q, 4 + labels)"
-        _, queries, columns = shapes[0]
-        if not isinstance(columns, int) or columns <= _BOX:
-            return f"outputs {network.outputs}, expected one (1, Q, 4 + labels)"
-        if not any(node.op_type == "GridSample" for node in network.model.graph.node):
-            return "no query samples features: it has no GridSample"
-        (values,) = values_of(network, list(network.outputs), self.preprocessing)
-        shares = values[..., _BOX:]
-        if not _in_unit(values[..., :_BOX]) or shares.min() < 0 or shares.max() > 1:
-            return Close("on noise its output holds no cxcywh in 0..1 and sigmoids")
-        evidence = f"its output is of {queries} queries, 4 box columns in 0..1 and sigmoids"
-        return Recognised(columns - _BOX, (evidence, "its queries sample features (GridSample)"))
-
-    def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
-        """Give each query its best label, as its predictor does."""
-        ((output, shape),) = network.outputs.items()
-        queries, columns = int(shape[1]), int(shape[2])
-        shares = graph.slice(output, 2, _BOX, columns)
-        return _best_label(network, graph, (shares, graph.slice(output, 2, 0, _BOX)), queries)
-
-
 def has_patches(network: Network) -> bool:
     """Return whether the first convolution cuts the image into patches, as transformers do."""
     first = next((n for n in network.model.graph.node if n.op_type == "Conv"), None)
@@ -189,14 +155,14 @@ def has_patches(network: Network) -> bool:
     return bool(strides) and min(strides[0]) >= _PATCH
 
 
-def _best_label(
+def best_label(
     network: Network, graph: GraphBuilder, parts: tuple[str, str], queries: int
 ) -> Candidates:
     """Take each query under its best label, of shares (B, Q, labels) and boxes (B, Q, 4)."""
     shares, boxes = parts
 
     def decode(index: str) -> str:
-        return _corners(network, graph, graph.gather_rows(boxes, index))
+        return corners_of(network, graph, graph.gather_rows(boxes, index))
 
     def label(index: str) -> str:
         return graph.op("ArgMax", graph.gather_rows(shares, index), axis=2, keepdims=0)
@@ -204,12 +170,12 @@ def _best_label(
     return Candidates(queries, graph.reduce_max(shares, 2), decode, label)
 
 
-def _corners(network: Network, graph: GraphBuilder, boxes: str) -> str:
+def corners_of(network: Network, graph: GraphBuilder, boxes: str) -> str:
     """Turn cxcywh in 0..1 into xyxy in pixels."""
     return graph.op("MatMul", boxes, graph.constant(_XYXY_OF_CXCYWH * (network.size_wh * 2)))
 
 
-def _in_unit(boxes: npt.NDArray[np.float32]) -> bool:
+def in_unit(boxes: npt.NDArray[np.float32]) -> bool:
     """Return whether almost all boxes are centres and sides in 0..1; corners have no such sides."""
     sane = ((boxes > -1 / 2) & (boxes < 3 / 2)).all(-1) & (boxes[..., 2:] >= 0).all(-1)
     return float(sane.mean()) > 0.9  # noqa: PLR2004

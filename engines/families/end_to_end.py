@@ -45,7 +45,7 @@ class EndToEnd(Family):
         ((output, shape),) = network.outputs.items()
         if reason := _why_not(values_of(network, [output], self.preprocessing)[0][0]):
             return reason
-        labels = _label_count(network, output)
+        labels = label_count(network, output)
         if labels is None:
             return Close("neither its graph nor its metadata says how many labels there are")
         evidence = (
@@ -98,7 +98,7 @@ def _why_not(rows: npt.NDArray[np.float32]) -> str | None:
     return None
 
 
-def _label_count(network: Network, output: str) -> int | None:
+def label_count(network: Network, output: str) -> int | None:
     """Return how many labels there are: what the number in the flattened top-k is divided by."""
     known = constants(network.model.graph)
     for node in tail_producers(network.model.graph, output):

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from engines import embedded_nms
 from engines.errors import ModelError
-from engines.families.detr import Detr, RfDetr, RtDetr, RtDetrUltralytics
+from engines.families.detr import Detr, RfDetr, RtDetr
 from engines.families.detr_exported import DetrExported, DetrExportedNormalised
+from engines.families.detr_ultralytics import RtDetrUltralytics
 from engines.families.end_to_end import EndToEnd
 from engines.families.family import Close
 from engines.families.faster_rcnn import FasterRcnn

@@ -78,6 +78,18 @@ def test_ultralytics_joined_output(tmp_path):
     by_hand.assert_same(found, corners(joined[:, :4])[order], best[order], labels[order])
 
 
+def test_ultralytics_rows(tmp_path):
+    model, pixels = networks_detr.ultralytics(rows=True), by_hand.frame(SIZE)
+
+    adapted = by_hand.understood(tmp_path, model)
+
+    assert adapted.family.name == "rt-detr-ultralytics"
+    assert len(adapted.labels) == 3
+    (rows,) = outputs(model, pixels, normalised=False)
+    found = by_hand.detected(adapted, pixels)
+    by_hand.assert_same(found, corners(rows[:, :4]), rows[:, 4], rows[:, 5])
+
+
 def test_there_is_no_nms(tmp_path):
     adapted = by_hand.understood(tmp_path, detr())
 
