@@ -3,8 +3,8 @@
 Two outputs of Q queries: logits (B, Q, C) and boxes (B, Q, 4), cxcywh in 0..1. The originals turn
 them into detections in two ways. DETR (arXiv 2005.12872): a softmax whose last class is "no
 object", each query under its best label. Its deformable descendants: a sigmoid, and the best of all
-query-label pairs, so that a query may give two objects. Which it is shows in what noise gives: almost only "no
-object", or almost only logits below 0.
+query-label pairs, so that a query may give two objects. Which it is shows in what noise gives:
+almost only "no object", or almost only logits below 0.
 """
 
 from __future__ import annotations
