@@ -20,7 +20,10 @@ def expected(model, pixels):
     for row in range(found.shape[1]):
         for column in range(found.shape[2]):
             cell = found[:, row, column]
-            centre = (np.tanh(cell[1:3]) + np.array([column, row])) / (found.shape[2], found.shape[1])
+            centre = (np.tanh(cell[1:3]) + np.array([column, row])) / (
+                found.shape[2],
+                found.shape[1],
+            )
             size = 1 / (1 + np.exp(-cell[3:5]))
             corners = np.concatenate([centre - size / 2, centre + size / 2])
             boxes.append(corners * (*SIZE, *SIZE))
