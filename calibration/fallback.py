@@ -14,18 +14,21 @@ if TYPE_CHECKING:
     from .local_error import LocalError
     from .topology import Topology
 
-NOISE_LIMIT = 0.0015
-"""Error variance over output variance above which a convolution stays float32 (28 dB)."""
+NOISE_LIMIT = 0.001
+"""Weighed noise above which a convolution stays float32; chosen by measurement, see README.md."""
 _ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu"})
 
 
-def too_noisy(errors: Mapping[str, LocalError]) -> list[str]:
+def too_noisy(errors: Mapping[str, LocalError], influence: Mapping[str, float]) -> list[str]:
     """Return the outputs of the convolutions above `NOISE_LIMIT`, the worst first.
 
-    The mean error does not count here: a bias takes it off.
+    Noise is weighed by the square root of the share of the network's heads that it reaches: the
+    first layers' spoils everything, that of a head only its own. The mean error does not count,
+    since a bias takes it off.
     """
-    worst = sorted(errors, key=lambda name: (-errors[name].noise, name))
-    return [name for name in worst if errors[name].noise > NOISE_LIMIT]
+    weighed = {name: error.noise * influence[name] ** 0.5 for name, error in errors.items()}
+    worst = sorted(weighed, key=lambda name: (-weighed[name], name))
+    return [name for name in worst if weighed[name] > NOISE_LIMIT]
 
 
 def without(

@@ -15,10 +15,15 @@ if TYPE_CHECKING:
     from .prelude import Prelude
     from .topology import Topology
 
-INTEGER_OPS = frozenset(
-    {"Add", "AveragePool", "Clip", "Conv", "GlobalAveragePool", "LeakyRelu"}
-) | (frozenset({"MatMul", "Mul", "Relu", "Sigmoid", "Softmax"}) | MOVES)
-"""What ONNX Runtime's CPU kernels compute in 8 bits, or fuse into such a kernel."""
+INTEGER_OPS = (
+    frozenset({"Add", "AveragePool", "Clip", "Conv", "GlobalAveragePool", "LeakyRelu", "Mul"})
+    | frozenset({"Relu", "Sigmoid"})
+    | MOVES
+)
+"""What ONNX Runtime's CPU kernels compute in 8 bits, or fuse into such a kernel, and gain by it.
+
+Attention (MatMul, Softmax) and what is computed from it stays float32 up to the next convolution.
+"""
 PROBABILITIES = frozenset({"Sigmoid", "Softmax"})
 """Ops whose outputs span 0..1, whatever the frames."""
 _RECTIFIERS = frozenset({"Relu", "Clip"})
@@ -30,8 +35,16 @@ def integer_nodes(topology: Topology, prelude: Prelude) -> list[onnx.NodeProto]:
     The last convolutions stay float32: their outputs are the logits and the boxes themselves.
     """
     nodes = body(topology)
-    before = {node.output[0] for node in (*prelude.nodes, *last_convolutions(topology, nodes))}
-    return [node for node in nodes if node.op_type in INTEGER_OPS and node.output[0] not in before]
+    left = {node.output[0] for node in (*prelude.nodes, *last_convolutions(topology, nodes))}
+    integer = {prelude.tensor}
+    kept = []
+    for node in nodes:
+        if node.op_type not in INTEGER_OPS or node.output[0] in left:
+            continue
+        if node.op_type == "Conv" or integer.issuperset(topology.activations([*node.input])):
+            kept.append(node)
+            integer.update(node.output)
+    return kept
 
 
 def moves_values(node: onnx.NodeProto) -> bool:

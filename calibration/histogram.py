@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 BINS = 1 << 14
 _HALF = BINS // 2
+_SMALLEST_EXPONENT = -126
 
 
 class Histogram:
@@ -19,7 +20,7 @@ class Histogram:
     """
 
     def __init__(self) -> None:
-        self.exponent = -126
+        self.exponent = _SMALLEST_EXPONENT
         """Log2 of the bin width."""
         self.counts = np.zeros(BINS, np.int64)
         self.low = math.inf
@@ -75,7 +76,9 @@ class Histogram:
 
 def _exponent(largest: float) -> int:
     """Return the smallest exponent e with largest < 2**e * BINS / 2."""
-    return max(-126, math.frexp(largest)[1] - _HALF.bit_length() + 1)
+    if not largest:
+        return _SMALLEST_EXPONENT
+    return max(_SMALLEST_EXPONENT, math.frexp(largest)[1] - _HALF.bit_length() + 1)
 
 
 def _merged(counts: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.int64]:

@@ -18,6 +18,7 @@ from .local_error import LocalError, local_errors
 from .observe import observe
 from .prelude import Prelude, find_prelude
 from .ranges import choose
+from .tail import body, influence
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def _encode_cpu(measured: _Measured) -> _Encoded:
     topology = measured.topology
     nodes = integer_nodes(topology, measured.prelude)
     first = _compare(measured, nodes, _cpu_scales(measured, nodes), "comparing layers")
-    noisy = too_noisy(first)
+    noisy = too_noisy(first, influence(topology, body(topology)))
     nodes = without(topology, nodes, noisy)
     scales = _cpu_scales(measured, nodes)
     errors = _compare(measured, nodes, scales, "correcting biases")
@@ -135,16 +136,16 @@ def _encode_cpu(measured: _Measured) -> _Encoded:
 
 def _encode_tensorrt(measured: _Measured) -> _Encoded:
     topology = measured.topology
-    body = integer_nodes(topology, measured.prelude)
-    nodes = encoding_tensorrt.quantisable(topology, body)
+    inner = integer_nodes(topology, measured.prelude)
+    nodes = encoding_tensorrt.quantisable(topology, inner)
 
     def scales_of(nodes: list[onnx.NodeProto]) -> dict[str, Scale]:
         return encoding_tensorrt.scales(
-            topology, measured.prelude, nodes, body, measured.histograms
+            topology, measured.prelude, nodes, inner, measured.histograms
         )
 
     first = _compare(measured, nodes, scales_of(nodes), "comparing layers")
-    noisy = too_noisy(first)
+    noisy = too_noisy(first, influence(topology, body(topology)))
     nodes = [node for node in nodes if node.output[0] not in noisy]
     scales = scales_of(nodes)
     integer = {node.output[0] for node in nodes}

@@ -39,6 +39,21 @@ def last_convolutions(topology: Topology, nodes: list[onnx.NodeProto]) -> list[o
     ]
 
 
+def influence(topology: Topology, nodes: list[onnx.NodeProto]) -> dict[str, float]:
+    """Return per tensor of a body the share of the last convolutions that depend on it, 0..1."""
+    last = [node.output[0] for node in last_convolutions(topology, nodes)]
+    reached: dict[str, frozenset[str]] = {name: frozenset([name]) for name in last}
+    for node in reversed(nodes):
+        for name in node.output:
+            behind = (
+                reached.get(output, frozenset())
+                for reader in topology.consumers[name]
+                for output in reader.output
+            )
+            reached[name] = reached.get(name, frozenset()).union(*behind)
+    return {name: len(found) / len(last) for name, found in reached.items()}
+
+
 def _is_real_convolution(topology: Topology, node: onnx.NodeProto) -> bool:
     if node.op_type not in ("Conv", "ConvTranspose"):
         return False

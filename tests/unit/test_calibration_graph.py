@@ -12,7 +12,7 @@ from calibration.local_error import local_errors
 from calibration.prelude import find_prelude
 from calibration.quantise import quantise
 from calibration.scales import Scale, unsigned
-from calibration.tail import body, last_convolutions
+from calibration.tail import body, influence, last_convolutions
 from calibration.topology import Topology
 from tests.calibration_network import distances, frames, network, scores
 
@@ -38,6 +38,14 @@ def test_the_convolution_that_averages_a_softmax_is_the_tails():
     nodes = body(topology)
     assert [node.output[0] for node in nodes] == ["cast", "pixels", "c1"]
     assert [node.output[0] for node in last_convolutions(topology, nodes)] == ["c1"]
+
+
+def test_influence_is_the_share_of_the_heads_behind_a_tensor():
+    model = network()
+    model.graph.node.append(onnx.helper.make_node("Conv", ["s1", "w4"], ["other"]))
+    topology = Topology(model)
+    found = influence(topology, body(topology))
+    assert (found["s1"], found["r3"], found["other"]) == (1, 0.5, 0.5)
 
 
 # --- what shares a scale, and how pixels become numbers
