@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -97,7 +98,12 @@ def mosquitto() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let a test say what it needs: `@pytest.mark.needs("mosquitto")`."""
+    """Let a test say what it needs: `@pytest.mark.needs("mosquitto")`.
+
+    A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that;
+    the tests that press it need a default.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(*names): skip, or fail in CI, without them")
 
 
