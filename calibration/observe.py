@@ -67,11 +67,10 @@ def activations(
 
 
 def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Open a graph on the CPU as the device's runtime would."""
+    """Open a float graph on the CPU."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.x64quantprecision", "1")
     return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
