@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import MissingPackage, RuntimeFailure
@@ -10,8 +11,6 @@ from edge.errors import MissingPackage, RuntimeFailure
 from .runtime import RawDetections, Runtime
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     import numpy.typing as npt
 
@@ -59,8 +58,10 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 3
         # Without it an idle pool burns a core per thread between frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # CPUs without VNNI saturate when they multiply uint8 by int8: widen there, and only there.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        if not _has_vnni():
+            # Such a CPU saturates when it multiplies uint8 by int8: widen. With VNNI the option
+            # would only take the fast kernels away.
+            options.add_session_config_entry("session.x64quantprecision", "1")
         graph = self._graph if isinstance(self._graph, bytes) else str(self._graph)
         try:
             session = onnxruntime.InferenceSession(
@@ -97,6 +98,14 @@ def _check_contract(session: Any, input_shape: tuple[int, int, int], title: str)
             f"found {inputs} and {outputs}",
             "build a bundle from the model with edge-build-engine",
         )
+
+
+def _has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the CPU multiplies uint8 by int8 exactly; False where nobody can tell."""
+    try:
+        return "_vnni" in cpuinfo.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
 
 
 def _first_line(error: Exception) -> str:

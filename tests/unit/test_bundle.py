@@ -97,6 +97,18 @@ def test_a_graph_that_is_no_contract_graph_is_refused(tmp_path):
         OnnxRuntime(graph().SerializeToString(), (32, 32, 3), 1).open()
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx2", False), ("avx512_vnni", True), ("avx2 avx_vnni", True), (None, False)],
+)
+def test_a_cpu_without_vnni_is_known_by_its_flags(tmp_path, flags, expected):
+    from edge.detector.onnxruntime import _has_vnni
+
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    assert _has_vnni(tmp_path / "cpuinfo") is expected
+
+
 def test_garbage_is_no_graph():
     from edge.detector.onnxruntime import OnnxRuntime
 
