@@ -37,12 +37,21 @@ def without(
     """Return the integer nodes without these convolutions and without what makes their inputs.
 
     The input's activation and the convolution before it are left float32 with it: what was lost in
-    8 bits there cannot be had back here.
+    8 bits there cannot be had back here. What then reads nothing made in 8 bits is float32, too.
     """
     left: set[str] = set()
     for output in convolutions:
         left |= {output} | _makers(topology, topology.producer[output].input[0])
-    return [node for node in nodes if node.output[0] not in left]
+    integer: set[str] = set()
+    kept = []
+    for node in nodes:
+        if node.output[0] in left:
+            continue
+        # Between two nodes in float there is nothing to gain by 8 bits.
+        if node.op_type == "Conv" or not integer.isdisjoint(node.input):
+            kept.append(node)
+            integer.update(node.output)
+    return kept
 
 
 def _makers(topology: Topology, name: str) -> set[str]:

@@ -11,9 +11,10 @@ import numpy.typing as npt
 from . import encoding_cpu, encoding_tensorrt
 from .convolution import bias_of
 from .errors import CalibrationError
-from .fallback import NOISE_LIMIT, too_noisy, without
+from .fallback import too_noisy, without
 from .fold import fold
 from .groups import groups, integer_nodes, measurable
+from .layers import Layer, shares
 from .local_error import LocalError, local_errors
 from .observe import observe
 from .prelude import Prelude, find_prelude
@@ -22,7 +23,7 @@ from .tail import body, influence
 from .topology import Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import onnx
 
@@ -50,7 +51,108 @@ class Calibrated:
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
+class _Placement:
+    """How one encoding runs everything it can in 8 bits, and what that costs each layer."""
+
+    nodes: list[onnx.NodeProto]
+    scales: Mapping[str, Scale]
+    errors: Mapping[str, LocalError]
+    noisy: tuple[str, ...]
+    """Convolutions that had better stay in float, the worst first."""
+
+
+class Measured:
+    """All that is expensive to know of a graph: ranges, biases, layers. `encode` only writes."""
+
+    def __init__(
+        self,
+        source: _Source,
+        cpu: _Placement,
+        tensorrt: _Placement,
+        report: dict[str, Any],
+    ) -> None:
+        self._source = source
+        self._cpu = cpu
+        self._tensorrt = tensorrt
+        self._report = report
+        self.layers = _layers(source, cpu, tensorrt)
+        """Every convolution that can run in 8 bits, in the graph's order."""
+        self.default_float = tuple(dict.fromkeys((*cpu.noisy, *tensorrt.noisy)))
+        """Layers that `encode` leaves in float32 when it is not told which, the worst first."""
+
+    def encode(self, in_float: Collection[str] | None = None) -> Calibrated:
+        """Return both graphs, with the layers named `in_float` in float32; None: the default."""
+        self._refuse_unknown(in_float or ())
+        cpu = self._cpu.noisy if in_float is None else tuple(in_float)
+        tensorrt = self._tensorrt.noisy if in_float is None else tuple(in_float)
+        report = {
+            **self._report,
+            "cpu": self._told(self._cpu, cpu),
+            "tensorrt": self._told(self._tensorrt, tensorrt),
+        }
+        return Calibrated(self.encode_cpu(cpu), self.encode_tensorrt(tensorrt), report)
+
+    def encode_cpu(self, in_float: Collection[str]) -> onnx.ModelProto:
+        """Return the graph that ONNX Runtime fuses.
+
+        A layer in float takes the activation before it, and the convolution before that, with it.
+        """
+        self._refuse_unknown(in_float)
+        topology, placement = self._source.topology, self._cpu
+        nodes = without(topology, placement.nodes, [*in_float])
+        tensors = {name for group in groups(topology, nodes) for name in group}
+        errors = {
+            name: error
+            for name, error in placement.errors.items()
+            if topology.producer[name].input[0] in tensors and name not in in_float
+        }
+        return encoding_cpu.encode(
+            self._source.model,
+            topology,
+            self._source.prelude,
+            {node.output[0] for node in nodes},
+            {name: placement.scales[name] for name in sorted(tensors)},
+            _corrected(topology, errors),
+        )
+
+    def encode_tensorrt(self, in_float: Collection[str]) -> onnx.ModelProto:
+        """Return the graph that TensorRT fuses."""
+        self._refuse_unknown(in_float)
+        topology, placement = self._source.topology, self._tensorrt
+        integer = {node.output[0] for node in placement.nodes}.difference(in_float)
+        errors = {name: error for name, error in placement.errors.items() if name in integer}
+        read = {
+            name for node in placement.nodes if node.output[0] in integer for name in node.input
+        }
+        return encoding_tensorrt.encode(
+            self._source.model,
+            topology,
+            integer,
+            {name: scale for name, scale in placement.scales.items() if name in read},
+            _corrected(topology, errors),
+        )
+
+    def _told(self, placement: _Placement, in_float: Collection[str]) -> dict[str, Any]:
+        """Return plain JSON values for the passport."""
+        worst = sorted(placement.errors.items(), key=lambda item: -item[1].noise)[:_REPORTED]
+        share = {layer.name: layer.share for layer in self.layers}
+        return {
+            "quantised_tensors": len(placement.scales),
+            "kept_float": {name: round(share[name], 5) for name in in_float},
+            "noisiest": {name: round(error.noise, 5) for name, error in worst},
+        }
+
+    def _refuse_unknown(self, in_float: Collection[str]) -> None:
+        unknown = sorted(set(in_float) - {layer.name for layer in self.layers})
+        if unknown:
+            raise CalibrationError(
+                f"layers to keep in float: expected outputs of convolutions, found {unknown[0]}",
+                "name those of Measured.layers",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
     """A folded float graph, what its tensors hold, and the frames to compare layers on."""
 
     model: onnx.ModelProto
@@ -59,27 +161,6 @@ class _Measured:
     histograms: Mapping[str, Histogram]
     frames: Sequence[npt.NDArray[np.uint8]]
     tell: Progress
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """One encoding, and what it cost."""
-
-    model: onnx.ModelProto
-    kept_float: dict[str, float]
-    """Convolutions left in float, by output, and their noise in 8 bits; the worst first."""
-    errors: dict[str, LocalError]
-    tensors: int
-
-    def report(self) -> dict[str, Any]:
-        """Return plain JSON values for the passport."""
-        worst = sorted(self.errors.items(), key=lambda item: -item[1].noise)[:_REPORTED]
-        return {
-            "quantised_tensors": self.tensors,
-            "noise_limit": NOISE_LIMIT,
-            "kept_float": {name: round(noise, 5) for name, noise in self.kept_float.items()},
-            "noisiest": {name: round(error.noise, 5) for name, error in worst},
-        }
 
 
 def quantise(
@@ -92,22 +173,31 @@ def quantise(
 
     Raises `CalibrationError` for a graph or frames that cannot be calibrated.
     """
-    measured = _measure(contract, frames, progress or (lambda _what, _done, _of: None))
-    cpu, tensorrt = _encode_cpu(measured), _encode_tensorrt(measured)
+    return measure(contract, frames, progress).encode()
+
+
+def measure(
+    contract: onnx.ModelProto,
+    frames: Sequence[npt.NDArray[np.uint8]],
+    progress: Progress | None = None,
+) -> Measured:
+    """Measure a contract graph on letterboxed frames, uint8 (H, W, 3) BGR each.
+
+    Raises `CalibrationError` for a graph or frames that cannot be calibrated.
+    """
+    source = _source(contract, frames, progress or (lambda _what, _done, _of: None))
     report = {
         "frames": len(frames),
         "ranges": "least squared error behind the activation, over a histogram of every value",
         "weights": "symmetric int8 per output channel",
-        "biases": f"mean local error removed, on {len(measured.frames)} frames",
-        "cpu": cpu.report(),
-        "tensorrt": tensorrt.report(),
+        "biases": f"mean local error removed, on {len(source.frames)} frames",
     }
-    return Calibrated(cpu.model, tensorrt.model, report)
+    return Measured(source, _place_cpu(source), _place_tensorrt(source), report)
 
 
-def _measure(
+def _source(
     contract: onnx.ModelProto, frames: Sequence[npt.NDArray[np.uint8]], tell: Progress
-) -> _Measured:
+) -> _Source:
     model = fold(contract)
     _check(model, frames)
     topology = Topology(model)
@@ -117,61 +207,53 @@ def _measure(
         model, tensors, frames, lambda done: tell("measuring ranges", done, len(frames))
     )
     sample = frames[:: -(-len(frames) // _COMPARED)]
-    return _Measured(model, topology, prelude, histograms, sample, tell)
+    return _Source(model, topology, prelude, histograms, sample, tell)
 
 
-def _encode_cpu(measured: _Measured) -> _Encoded:
-    topology = measured.topology
-    nodes = integer_nodes(topology, measured.prelude)
-    first = _compare(measured, nodes, _cpu_scales(measured, nodes), "comparing layers")
-    noisy = too_noisy(first, influence(topology, body(topology)))
-    nodes = without(topology, nodes, noisy)
-    scales = _cpu_scales(measured, nodes)
-    errors = _compare(measured, nodes, scales, "correcting biases")
-    integer = {node.output[0] for node in nodes}
-    biases = _corrected(topology, errors)
-    model = encoding_cpu.encode(measured.model, topology, measured.prelude, integer, scales, biases)
-    return _Encoded(model, {name: first[name].noise for name in noisy}, errors, len(scales))
+def _place_cpu(source: _Source) -> _Placement:
+    topology = source.topology
+    nodes = integer_nodes(topology, source.prelude)
+    scales = choose(topology, source.prelude, groups(topology, nodes), source.histograms)
+    return _placement(source, nodes, scales, "comparing layers")
 
 
-def _encode_tensorrt(measured: _Measured) -> _Encoded:
-    topology = measured.topology
-    inner = integer_nodes(topology, measured.prelude)
+def _place_tensorrt(source: _Source) -> _Placement:
+    topology = source.topology
+    inner = integer_nodes(topology, source.prelude)
     nodes = encoding_tensorrt.quantisable(topology, inner)
-
-    def scales_of(nodes: list[onnx.NodeProto]) -> dict[str, Scale]:
-        return encoding_tensorrt.scales(
-            topology, measured.prelude, nodes, inner, measured.histograms
-        )
-
-    first = _compare(measured, nodes, scales_of(nodes), "comparing layers")
-    noisy = too_noisy(first, influence(topology, body(topology)))
-    nodes = [node for node in nodes if node.output[0] not in noisy]
-    scales = scales_of(nodes)
-    integer = {node.output[0] for node in nodes}
-    errors = _compare(measured, nodes, scales, "correcting biases")
-    errors = {name: error for name, error in errors.items() if name in integer}
-    biases = _corrected(topology, errors)
-    model = encoding_tensorrt.encode(measured.model, topology, integer, scales, biases)
-    return _Encoded(model, {name: first[name].noise for name in noisy}, errors, len(scales))
+    scales = encoding_tensorrt.scales(topology, source.prelude, nodes, inner, source.histograms)
+    return _placement(source, nodes, scales, "comparing layers for TensorRT")
 
 
-def _cpu_scales(measured: _Measured, nodes: list[onnx.NodeProto]) -> dict[str, Scale]:
-    found = groups(measured.topology, nodes)
-    return choose(measured.topology, measured.prelude, found, measured.histograms)
-
-
-def _compare(
-    measured: _Measured, nodes: list[onnx.NodeProto], scales: Mapping[str, Scale], what: str
-) -> dict[str, LocalError]:
-    total = len(measured.frames)
-    return local_errors(
-        measured.model,
-        measured.topology,
+def _placement(
+    source: _Source, nodes: list[onnx.NodeProto], scales: Mapping[str, Scale], what: str
+) -> _Placement:
+    total = len(source.frames)
+    errors = local_errors(
+        source.model,
+        source.topology,
         {node.output[0] for node in nodes},
         scales,
-        measured.frames,
-        lambda done: measured.tell(what, done, total),
+        source.frames,
+        lambda done: source.tell(what, done, total),
+    )
+    noisy = too_noisy(errors, influence(source.topology, body(source.topology)))
+    integer = {node.output[0] for node in nodes}
+    return _Placement(nodes, scales, errors, tuple(name for name in noisy if name in integer))
+
+
+def _layers(source: _Source, cpu: _Placement, tensorrt: _Placement) -> tuple[Layer, ...]:
+    found = shares(source.model, source.topology, source.frames[0])
+    reached = influence(source.topology, body(source.topology))
+
+    def noise(placement: _Placement, name: str) -> float:
+        return placement.errors[name].noise if name in placement.errors else 0.0
+
+    integer = {node.output[0] for placed in (cpu, tensorrt) for node in placed.nodes}
+    return tuple(
+        Layer(name, found[name], noise(cpu, name), noise(tensorrt, name), reached[name])
+        for name in found
+        if name in integer
     )
 
 

@@ -10,7 +10,7 @@ from calibration.fold import fold
 from calibration.groups import groups, integer_nodes
 from calibration.local_error import local_errors
 from calibration.prelude import find_prelude
-from calibration.quantise import quantise
+from calibration.quantise import measure, quantise
 from calibration.scales import Scale, unsigned
 from calibration.tail import body, influence, last_convolutions
 from calibration.topology import Topology
@@ -145,6 +145,43 @@ def test_progress_is_told_to_its_end():
     quantise(network(), frames(3), progress=lambda *step: told.append(step))
     assert ("measuring ranges", 3, 3) in told
     assert ("comparing layers", 3, 3) in told
+
+
+# --- what is left in float, on demand
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return measure(network(), frames())
+
+
+def test_layers_are_the_convolutions_that_can_run_in_8_bits(measured):
+    assert [layer.name for layer in measured.layers] == ["c1", "c2", "c3"]
+    # 8x3x3x3, 8x8x3x3 and 8x16 of these and 4x8 multiplications per pixel
+    shares = [layer.share for layer in measured.layers]
+    assert shares == pytest.approx([216 / 952, 576 / 952, 128 / 952])
+
+
+@pytest.mark.parametrize("encoding", ["encode_cpu", "encode_tensorrt"])
+def test_everything_in_float_is_the_float_graph(measured, encoding):
+    model = getattr(measured, encoding)(["c1", "c2", "c3"])
+    assert not any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    np.testing.assert_allclose(scores(model, frames()), scores(network(), frames()), atol=1e-6)
+
+
+@pytest.mark.parametrize("encoding", ["encode_cpu", "encode_tensorrt"])
+def test_a_layer_in_float_brings_the_graph_nearer_to_float(measured, encoding):
+    wanted = scores(network(), frames())
+    error = [
+        np.abs(scores(getattr(measured, encoding)(kept), frames()) - wanted).mean()
+        for kept in ([], ["c2"], ["c1", "c2", "c3"])
+    ]
+    assert error[0] > error[1] > error[2]
+
+
+def test_a_layer_that_is_none_is_refused(measured):
+    with pytest.raises(CalibrationError, match="found c9"):
+        measured.encode(["c9"])
 
 
 # --- local errors
