@@ -45,8 +45,10 @@ FRAME = np.dtype(
     ]
 )
 """One `Frame` of letterbox.cu."""
+RUN = 4
+"""Pixels of one thread: as in letterbox.cu."""
 BLOCK = (32, 8, 1)
-"""Threads of a block: a warp writes 32 neighbours of a row."""
+"""Threads of a block: a warp writes 32 neighbouring runs of a row."""
 PINNED_LIMIT_BYTES = 256 << 20
 """Page-locked memory that frames may take: 41 of 1080p."""
 WRITERS_END_S = 1.0
@@ -272,11 +274,17 @@ class LetterboxKernel:
     ) -> None:
         """Letterbox frames, each its address and place, into uint8 (B, H, W, 3) at `out`."""
         width, height = self._spec.resolution_wh
-        across, down, _ = BLOCK
-        grid = (-(-width // across), -(-height // down), len(frames))
+        grid = grid_of(self._spec, len(frames))
         self._kernel.prepared_async_call(
             grid, BLOCK, stream, described(frames).tobytes(), out, width, height, self._spec.pad
         )
+
+
+def grid_of(spec: InputSpec, batch: int) -> tuple[int, int, int]:
+    """Return the blocks of a launch that writes `batch` inputs."""
+    width, height = spec.resolution_wh
+    across, down, _ = BLOCK
+    return -(-width // (across * RUN)), -(-height // down), batch
 
 
 def described(frames: Sequence[tuple[int, Placement]]) -> npt.NDArray[np.void]:

@@ -2,7 +2,7 @@
 
 Device memory is host memory. Work on a stream waits until somebody waits for it, and reads its
 inputs only then: whoever reuses a buffer too early, or forgets an event, gets wrong pixels. A
-launch of the letterbox kernel runs the kernel's own source, compiled as C.
+launch of the letterbox kernel runs the kernel's own source, compiled as C++.
 """
 
 from __future__ import annotations
@@ -293,15 +293,16 @@ def memcpy_dtod_async(gpu, dest, src, size, stream):
 
 @functools.cache
 def kernel():
-    """Return letterbox.cu's arithmetic, compiled as C."""
-    if shutil.which("gcc") is None:
-        pytest.skip("needs gcc: apt install gcc")
+    """Return letterbox.cu, compiled as C++: `launch(grid, block, frames, out, width, height, pad)`."""
+    if shutil.which("g++") is None:
+        pytest.skip("needs g++: apt install g++")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "letterbox.so"
-        command = ["gcc", "-O2", "-shared", "-fPIC", "-I", ROOT / "edge" / "detector"]
-        command += ["-o", library, Path(__file__).with_name("letterbox.c")]
+        command = ["g++", "-O2", "-Wall", "-Wno-unknown-pragmas", "-Werror", "-shared", "-fPIC"]
+        command += ["-I", ROOT / "edge" / "detector", "-o", library]
+        command += [Path(__file__).with_name("letterbox.cpp")]
         subprocess.run([str(word) for word in command], check=True, timeout=60)
-        return ctypes.CDLL(str(library)).letterbox
+        return ctypes.CDLL(str(library)).launch
 
 
 class Module:
@@ -323,11 +324,11 @@ class Function:
         return self
 
     def prepared_async_call(self, grid, block, stream, *arguments):
-        frames, out, width, height, pad = arguments
-        assert grid[0] * block[0] >= width
-        assert grid[1] * block[1] >= height
+        frames, out, *sizes_and_pad = arguments
         assert len(frames) == 1024
-        stream.do(lambda: kernel()(frames, ctypes.c_void_p(out), width, height, pad, grid[2]))
+        three = ctypes.c_int * 3
+        launch = functools.partial(kernel(), three(*grid), three(*block), frames)
+        stream.do(lambda: launch(ctypes.c_void_p(out), *sizes_and_pad))
 
 
 def install(monkeypatch, gpu, tensorrt):
