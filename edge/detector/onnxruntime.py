@@ -23,6 +23,19 @@ def default_threads() -> int:
     return max(1, min(4, len(os.sched_getaffinity(0))))
 
 
+def exact_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """Return the session options with which uint8 times int8 is exact on this CPU.
+
+    Without VNNI it saturates unless it is widened; with VNNI the option would only take the fast
+    kernels away. Where nobody can tell, it is widened.
+    """
+    try:
+        vnni = "_vnni" in cpuinfo.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        vnni = False
+    return {} if vnni else {"session.x64quantprecision": "1"}
+
+
 class OnnxRuntime(Runtime):
     """Runs a contract graph, given as a file or as bytes, on `threads` CPU threads."""
 
@@ -58,10 +71,8 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 3
         # Without it an idle pool burns a core per thread between frames.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if not _has_vnni():
-            # Such a CPU saturates when it multiplies uint8 by int8: widen. With VNNI the option
-            # would only take the fast kernels away.
-            options.add_session_config_entry("session.x64quantprecision", "1")
+        for key, value in exact_products().items():
+            options.add_session_config_entry(key, value)
         graph = self._graph if isinstance(self._graph, bytes) else str(self._graph)
         try:
             session = onnxruntime.InferenceSession(
@@ -98,14 +109,6 @@ def _check_contract(session: Any, input_shape: tuple[int, int, int], title: str)
             f"found {inputs} and {outputs}",
             "build a bundle from the model with edge-build-engine",
         )
-
-
-def _has_vnni(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether the CPU multiplies uint8 by int8 exactly; False where nobody can tell."""
-    try:
-        return "_vnni" in cpuinfo.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return False
 
 
 def _first_line(error: Exception) -> str:
