@@ -49,11 +49,33 @@ def _distinct_corners(zone: tuple[Point, ...]) -> tuple[Point, ...]:
     return zone
 
 
+class ProblemAt(ValueError):  # noqa: N818 - reads as what happened
+    """Something wrong with one key inside a section: `where` leads from the section to it."""
+
+    def __init__(self, where: tuple[str | int, ...], what: str) -> None:
+        super().__init__(what)
+        self.where = where
+
+
 def _branch(value: object) -> str:
     return "section" if isinstance(value, (dict, BaseModel)) else "value"
 
 
 Zone = Annotated[tuple[Point, ...], AfterValidator(_distinct_corners)]
+
+MarkerFamily = Literal[
+    "aruco_4x4_50", "aruco_4x4_100", "aruco_4x4_250", "aruco_4x4_1000", "apriltag_36h11"
+]
+MARKERS: dict[MarkerFamily, int] = {
+    "aruco_4x4_50": 50,
+    "aruco_4x4_100": 100,
+    "aruco_4x4_250": 250,
+    "aruco_4x4_1000": 1000,
+    "apriltag_36h11": 587,
+}
+"""How many markers a family has; their ids count from 0."""
+_MISSING_MARKERS = "missing; the ids of the markers that hang in this aisle, such as markers: [17]"
+_ONLY_HERE = "this camera does not look for markers; give it aisles_by: {markers: aruco_4x4_50}"
 
 WHOLE_FRAME: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
@@ -81,6 +103,25 @@ class AisleView(_Section):
     """Lowest score that counts, one for all or one per label; None: the bundle's own."""
     anchor: Literal["bottom-center", "center"] = "bottom-center"
     """Which point of its box says where an object stands."""
+    markers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
+    """Ids of the markers that hang in this aisle; for a camera with `aisles_by: {markers: …}`."""
+
+
+class AislesBy(_Section):
+    """How a camera that drives from aisle to aisle knows which one it looks at."""
+
+    markers: MarkerFamily | None = None
+    """Printed markers, each in one aisle only: their family."""
+    classifier: Path | None = None
+    """Directory of a classifier trained on pictures of the aisles."""
+    hold_s: Annotated[float, Field(gt=0, le=3600)] = 3.0
+    """Seconds for which an aisle is believed after the last sign of it."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> AislesBy:
+        if (self.markers is None) == (self.classifier is None):
+            raise ValueError("expected either markers, their family, or classifier, its directory")
+        return self
 
 
 class CameraConfig(_Section):
@@ -91,6 +132,8 @@ class CameraConfig(_Section):
     fps: Annotated[float, Field(gt=0, le=240)] = 5.0
     """Frames per second looked at."""
     aisles: Annotated[tuple[AisleView, ...], Field(min_length=1)]
+    aisles_by: AislesBy | None = None
+    """None: the camera stands still, and always sees all of its aisles."""
 
     @model_validator(mode="after")
     def _one_zone_per_aisle(self) -> CameraConfig:
@@ -98,6 +141,22 @@ class CameraConfig(_Section):
         twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
             raise ValueError(f"an aisle has one zone per camera, found twice: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _markers_say_which_aisle(self) -> CameraConfig:
+        family = self.aisles_by.markers if self.aisles_by else None
+        taken: dict[int, str] = {}
+        for i, view in enumerate(self.aisles):
+            where = ("aisles", i, "markers")
+            if (view.markers is None) != (family is None):
+                raise ProblemAt(where, _ONLY_HERE if family is None else _MISSING_MARKERS)
+            for number in view.markers or ():
+                if family is not None and number >= MARKERS[family]:
+                    last = MARKERS[family] - 1
+                    raise ProblemAt(where, f"{family} has markers 0 to {last}, found {number}")
+                if taken.setdefault(number, view.id) != view.id:
+                    raise ProblemAt(where, f"marker {number} is already that of {taken[number]}")
         return self
 
 

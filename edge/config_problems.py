@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from edge.config import Config
+from edge.config import Config, ProblemAt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -75,6 +75,9 @@ def problems_of(error: ValidationError, tree: YamlTree) -> Iterator[tuple[KeyPat
     zones = set()
     for detail in error.errors(include_url=False):
         path = _path_in_file(detail["loc"])
+        error_inside = detail.get("ctx", {}).get("error")
+        if isinstance(error_inside, ProblemAt):
+            path += error_inside.where
         if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
             continue  # pydantic counts after it dropped the entries it has already complained of
         corner = _corner_at(path)

@@ -80,10 +80,20 @@ ONE_MISTAKE = [
     ("mqtt: {host: broker.north}", "mqtt: {host: b, prefix: a//b}", "6: mqtt.prefix: expected topic levels joined by /, without spaces, + # or $, found 'a//b'"),
     ("bundle: /models", "outbox: {max_mb: .inf}\nbundle: /models", "1: outbox.max_mb: expected a finite number, found .inf"),
     ("bundle: /models", "bundel: 1\nbundle: /models", "1: bundel: unknown key; did you mean bundle? allowed: site, device, bundle, runtime, threads, cameras, mqtt, publish, outbox"),
-    ("name: a07", "name: a07\n    hysteresis_s: 1", "4: cameras[0].hysteresis_s: unknown key; it belongs under publish; allowed here: name, source, fps, aisles"),
+    ("name: a07", "name: a07\n    hysteresis_s: 1", "4: cameras[0].hysteresis_s: unknown key; it belongs under publish; allowed here: name, source, fps, aisles, aisles_by"),
     ("mqtt: {host: broker.north}", "mqtt: {host: b, host: c}", "6: mqtt.host: written twice, first on line 6; keep one of them"),
     ("mqtt: {host: broker.north}", "mqtt: {host: b}\n? [a]\n: 1", "1: line 7: a key must be one word, not a list or section"),
     ("    aisles", "    fps: 5 fps\n    aisles", "5: cameras[0].fps: expected a number, found '5 fps'"),
+    ("    aisles", "    aisles_by: markers\n    aisles", "5: cameras[0].aisles_by: expected a section with markers, classifier, hold_s, found 'markers'"),
+    ("    aisles", "    aisles_by: {hold_s: 3}\n    aisles", "5: cameras[0].aisles_by: expected either markers, their family, or classifier, its directory"),
+    ("    aisles", "    aisles_by: {classifier: /c, markers: aruco_4x4_50}\n    aisles", "5: cameras[0].aisles_by: expected either markers, their family, or classifier, its directory"),
+    ("    aisles", "    aisles_by: {markers: aruco_4x4}\n    aisles", "5: cameras[0].aisles_by.markers: expected aruco_4x4_50, aruco_4x4_100, aruco_4x4_250, aruco_4x4_1000 or apriltag_36h11, found 'aruco_4x4'"),
+    ("    aisles", "    aisles_by: {classifier: /c, hold_s: 0}\n    aisles", "5: cameras[0].aisles_by.hold_s: expected more than 0, found 0"),
+    ("    aisles", "    aisles_by: {markers: aruco_4x4_50}\n    aisles", "6: cameras[0].aisles[0].markers: missing; the ids of the markers that hang in this aisle, such as markers: [17]"),
+    ('{id: "07"}', '{id: "07", markers: [17]}', "5: cameras[0].aisles[0].markers: this camera does not look for markers; give it aisles_by: {markers: aruco_4x4_50}"),
+    ('{id: "07"}', '{id: "07", markers: 17}', "5: cameras[0].aisles[0].markers: expected a list, found 17"),
+    ('[{id: "07"}]', '[{id: "07", markers: [50]}]\n    aisles_by: {markers: aruco_4x4_50}', "5: cameras[0].aisles[0].markers: aruco_4x4_50 has markers 0 to 49, found 50"),
+    ('[{id: "07"}]', '[{id: "07", markers: [1, 2]}, {id: "08", markers: [2]}]\n    aisles_by: {markers: apriltag_36h11}', "5: cameras[0].aisles[1].markers: marker 2 is already that of 07"),
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from edge.capture.source import FORMS, parse_source
 from edge.config import (
+    AislesBy,
     AisleView,
     CameraConfig,
     Config,
@@ -27,7 +28,9 @@ from tests.conftest import require_or_skip
 DEPLOY = Path(__file__).parents[2] / "deploy"
 EXAMPLE = DEPLOY / "aisle-edge.yaml"
 UNIT = DEPLOY / "aisle-edge.service"
-SECTIONS = (Config, CameraConfig, AisleView, MqttConfig, TlsConfig, PublishConfig, OutboxConfig)
+SECTIONS = (
+    Config, CameraConfig, AisleView, AislesBy, MqttConfig, TlsConfig, PublishConfig, OutboxConfig,
+)  # fmt: skip
 
 
 def test_the_example_is_what_the_code_does_without_it():
