@@ -1,0 +1,251 @@
+"""Which places INT8 is blind at where float is not: found, named, and not made up by chance."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.detector.letterbox import Placement
+from edge.detector.runtime import RawDetections
+from engines.evaluation import location
+from engines.evaluation.annotations import Truth
+from engines.evaluation.location import Count, Places, recall_by_place, shift_consistency, wilson
+
+SIZE = 128
+SLOTS = 8
+
+
+def raw_of(*frames):
+    """Return contract outputs: each frame is a list of (box, score, label)."""
+    boxes = np.zeros((len(frames), SLOTS, 4), np.float32)
+    scores = np.zeros((len(frames), SLOTS), np.float32)
+    labels = np.zeros((len(frames), SLOTS), np.int32)
+    for number, found in enumerate(frames):
+        for slot, (box, score, label) in enumerate(found):
+            boxes[number, slot], scores[number, slot], labels[number, slot] = box, score, label
+    return RawDetections(boxes, scores, labels)
+
+
+class SpotFinder:
+    """Stands in for a runtime: every bright spot is an object, but for those where it is blind."""
+
+    def __init__(self, graph, _shape):
+        self.blind = graph
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def infer(self, frames):
+        bright = (frames[0].max(axis=2) > 100).astype(np.uint8)
+        _, _, stats, _ = cv2.connectedComponentsWithStats(bright)
+        found = [((x, y, x + w, y + h), 0.9, 0) for x, y, w, h, _ in stats[1:].tolist()]
+        return raw_of([spot for spot in found if not self.blind(spot[0])][:SLOTS])
+
+
+class Graph:
+    """Stands in for a graph that is blind where `blind(box)` is true."""
+
+    def __init__(self, blind=lambda _: False):
+        self.blind = blind
+
+    def SerializeToString(self):  # noqa: N802 - as onnx has it
+        return self.blind
+
+
+@pytest.fixture
+def spots(monkeypatch):
+    monkeypatch.setattr(location, "OnnxRuntime", SpotFinder)
+    frames = []
+    for number in range(16):
+        frame = np.zeros((SIZE, SIZE, 3), np.uint8)
+        x, y = 40 + 2 * number, 60 - number
+        frame[y : y + 12, x : x + 10] = 255
+        frames.append(frame)
+    return frames
+
+
+def follow(frames, int8):
+    finder = SpotFinder(lambda _: False, None)
+    raw = [finder.infer(frame[np.newaxis]) for frame in frames]
+    reference = RawDetections(
+        *(np.concatenate([getattr(r, name) for r in raw]) for name in ("boxes", "scores", "labels"))
+    )
+    graphs = {"float": Graph(), "model.onnx": int8}
+    return shift_consistency(graphs, frames, reference, 114, lambda *_: None)["model.onnx"]
+
+
+def test_a_detector_that_sees_everywhere_has_no_bad_place(spots):
+    followed = follow(spots, Graph())
+
+    assert followed.frames == 12
+    assert all(count.both == count.objects > 0 for count in followed.places.cells.values())
+    assert followed.places.worst.drop_at_least <= 0
+
+
+def test_a_place_where_only_int8_is_blind_is_the_worst_and_certain(spots):
+    bottom_right = lambda box: box[0] >= 96 and box[1] >= 96  # noqa: E731
+
+    worst = follow(spots, Graph(bottom_right)).places.worst
+
+    assert worst.place == "row 4, column 4"
+    assert worst.count.by_float >= location.FEWEST
+    assert worst.drop_at_least > 0.4
+    assert "row 4, column 4" in str(worst)
+
+
+def test_where_float_is_blind_too_int8_loses_nothing(spots):
+    graph = Graph(lambda box: box[1] < 40)
+    finder = SpotFinder(lambda _: False, None)
+    raw = [finder.infer(frame[np.newaxis]) for frame in spots]
+    reference = RawDetections(
+        *(np.concatenate([getattr(r, name) for r in raw]) for name in ("boxes", "scores", "labels"))
+    )
+    graphs = {"float": graph, "model.onnx": graph}
+
+    places = shift_consistency(graphs, spots, reference, 114, lambda *_: None)["model.onnx"].places
+
+    assert places.cells[0, 0].neither > 0
+    assert places.worst.count.drop == 0
+
+
+def test_changes_are_counted_by_kind(spots):
+    followed = follow(spots, Graph())
+
+    kinds = {kind for kind, _ in followed.changes}
+    assert kinds == {"as it is", "moved", "zoomed", "dimmed", "blurred", "JPEG"}
+    assert followed.changes["as it is", ""] == Count(both=12)
+    assert followed.changes["dimmed", "to 25%"] == Count(neither=12)
+
+
+def test_what_the_edge_cuts_is_left_out(spots):
+    cut = np.zeros((SIZE, SIZE, 3), np.uint8)
+    cut[0:12, 50:60] = 255
+
+    assert follow([cut], Graph()).changes == {}
+
+
+def test_tensorrts_slow_encoding_is_held_to_float_on_fewer_frames(spots):
+    reference = raw_of(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.9, 0)] for n in range(16)])
+    graphs = {"float": Graph(), "model.onnx": Graph(), "model.trt.onnx": Graph()}
+
+    parts = shift_consistency(graphs, spots, reference, 114, lambda *_: None)
+
+    assert parts["model.trt.onnx"].frames < parts["model.onnx"].frames
+    assert parts["model.trt.onnx"].places.worst.count.both > 0
+
+
+def truth(*boxes, levels=None, crowd=None):
+    n = len(boxes)
+    return Truth(
+        "a.jpg",
+        Placement((SIZE, SIZE), (1.0, 1.0), (0, 0), (SIZE, SIZE)),
+        np.float32(boxes).reshape(-1, 4),
+        np.zeros(n, np.int32),
+        np.array(crowd or [False] * n, np.bool_),
+        tuple(levels or [None] * n),
+    )
+
+
+def test_annotated_objects_are_counted_by_cell_band_and_shelf_level():
+    top, bottom = (4, 4, 20, 20), (100, 100, 120, 120)
+    truths = [truth(top, bottom, levels=[3, 0])] * 2
+    seen = [(top, 0.9, 0), (bottom, 0.9, 0)]
+    frames = [np.zeros((SIZE, SIZE, 3), np.uint8)] * 2
+
+    places = recall_by_place(raw_of(seen, seen), raw_of(seen, seen[:1]), frames, truths, 114)
+
+    assert places.cells == {(0, 0): Count(both=2), (3, 3): Count(both=1, lost=1)}
+    assert places.levels == {3: Count(both=2), 0: Count(both=1, lost=1)}
+    assert [band.objects for band in places.bands] == [2, 0, 0, 2]
+
+
+def test_a_crowd_is_no_object():
+    box = (4, 4, 20, 20)
+    places = recall_by_place(
+        raw_of([]), raw_of([]), [np.zeros((SIZE, SIZE, 3), np.uint8)],
+        [truth(box, crowd=[True])], 114,
+    )  # fmt: skip
+
+    assert places.cells == {}
+
+
+def test_a_detection_of_another_label_is_not_that_object():
+    box = (4, 4, 20, 20)
+    places = recall_by_place(
+        raw_of([(box, 0.9, 1)]), raw_of([(box, 0.9, 0)]), [np.zeros((SIZE, SIZE, 3), np.uint8)],
+        [truth(box)], 114,
+    )  # fmt: skip
+
+    assert places.cells == {(0, 0): Count(gained=1)}
+
+
+@pytest.mark.parametrize(
+    ("count", "refused"),
+    [
+        (Count(both=2, lost=1), False),
+        (Count(both=27, lost=3), False),
+        (Count(both=90, lost=5, gained=4), False),
+        (Count(both=15, lost=15), True),
+        (Count(both=160, lost=40), True),
+    ],
+)
+def test_only_a_drop_that_chance_does_not_explain_is_certain(count, refused):
+    places = Places()
+    places.add((0, 0), count)
+
+    assert (places.worst is not None and places.worst.drop_at_least > 0.05) == refused
+
+
+def test_cells_with_few_objects_are_not_judged():
+    places = Places()
+    places.add((0, 0), Count(lost=location.FEWEST - 1))
+    assert places.worst is None
+
+    places.add((1, 2), Count(both=location.FEWEST))
+    assert (places.worst.place, places.worst.judged) == ("row 2, column 3", 1)
+
+
+def test_more_judged_cells_ask_for_more_certainty():
+    alone, among = Places(), Places()
+    for places in (alone, among):
+        places.add((0, 0), Count(both=20, lost=10))
+    for column in range(1, 4):
+        among.add((0, column), Count(both=30))
+
+    assert among.worst.place == "row 1, column 1"
+    assert among.worst.drop_at_least < alone.worst.drop_at_least
+
+
+@pytest.mark.parametrize(
+    ("shares", "n"),
+    [((0.9, 0.02, 0.02, 0.06), 60), ((0.7, 0.2, 0.05, 0.05), 30), ((0.5, 0.1, 0.1, 0.3), 20)],
+)
+def test_the_bound_holds_as_often_as_it_says(shares, n):
+    true_drop = shares[1] - shares[2]
+    draws = np.random.default_rng(7).multinomial(n, shares, size=500)
+
+    held = [Count(*draw.tolist()).drop_at_least(0.95) <= true_drop for draw in draws]
+
+    assert np.mean(held) > 0.92
+
+
+def test_the_bound_comes_near_the_drop_with_many_objects():
+    assert Count(8000, 1500, 500).drop_at_least(0.95) == pytest.approx(0.1, abs=0.01)
+
+
+def test_wilsons_interval_has_its_published_values():
+    # E. B. Wilson (1927); as in Newcombe, Statistics in Medicine 17, 857-872, table I.
+    assert wilson(81, 263, 1.959964) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(0, 20, 1.959964) == pytest.approx((0.0, 0.1611), abs=1e-4)
+
+
+def test_the_passport_gets_plain_values(spots):
+    import json
+
+    text = json.dumps(follow(spots, Graph()).for_passport())
+
+    assert '"judged_cells": 16' in text
