@@ -7,11 +7,9 @@ is held to float object by object, so that what float does not find either is no
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +20,8 @@ from edge.detector.bundle import TENSORRT_GRAPH
 from edge.detector.golden import FLOAT
 from edge.detector.onnxruntime import OnnxRuntime
 from engines.evaluation.accuracy import CONFIDENT, THRESHOLD, detections
+from engines.evaluation.budget import Check
+from engines.evaluation.places import Count, Places
 from engines.evaluation.sweep import GRID, cells_of, picture_in, variants, whole
 
 if TYPE_CHECKING:
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
 
     from edge.detector.runtime import RawDetections
     from edge.frame import Image
-    from engines.evaluation.annotations import Truth
+    from engines.evaluation.held_out import HeldOut
+    from engines.evaluation.places import Cell, WorstPlace
     from engines.evaluation.sweep import Region, Variant
 
     Progress = Callable[[str, int, int], None]
-    Cell = tuple[int, int]
 
-FEWEST = 10
-"""Objects below which a cell is not judged."""
-_SURE = 0.95
+LARGEST_DROP = 0.05
+"""Share of the objects in one cell that INT8 may certainly lose against float."""
 _FRAMES = 12
 _FRAMES_OF = {TENSORRT_GRAPH: 6}
 """ONNX Runtime runs TensorRT's encoding slowly."""
@@ -47,165 +46,6 @@ _ENOUGH = 40
 """Objects in every cell after which no further frame is moved."""
 _FEWEST_CONFIDENT = 12
 _TOLD = "moving the scene"
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Objects, by whether float and one INT8 graph found them."""
-
-    both: int = 0
-    lost: int = 0
-    """Found by float only."""
-    gained: int = 0
-    """Found by INT8 only."""
-    neither: int = 0
-
-    def __add__(self, other: Count) -> Count:
-        return Count(
-            self.both + other.both,
-            self.lost + other.lost,
-            self.gained + other.gained,
-            self.neither + other.neither,
-        )
-
-    @property
-    def objects(self) -> int:
-        """How many there are."""
-        return self.both + self.lost + self.gained + self.neither
-
-    @property
-    def by_float(self) -> int:
-        """How many float finds."""
-        return self.both + self.lost
-
-    @property
-    def by_int8(self) -> int:
-        """How many INT8 finds."""
-        return self.both + self.gained
-
-    @property
-    def drop(self) -> float:
-        """Share that float finds minus share that INT8 finds; 0 without objects."""
-        return (self.lost - self.gained) / self.objects if self.objects else 0.0
-
-    def drop_at_least(self, sure: float) -> float:
-        """Return what the drop is at least, with this probability: a bound below `drop`.
-
-        R. G. Newcombe, Improved confidence intervals for the difference between binomial
-        proportions based on paired data, Statistics in Medicine 17 (1998), method 10.
-        """
-        n = self.objects
-        if not n:
-            return -1.0
-        z = NormalDist().inv_cdf(sure)
-        low, _ = wilson(self.by_float, n, z)
-        _, high = wilson(self.by_int8, n, z)
-        below, above = self.by_float / n - low, high - self.by_int8 / n
-        shared = 2 * self._correlation() * below * above
-        return self.drop - math.sqrt(max(0.0, below**2 - shared + above**2))
-
-    def _correlation(self) -> float:
-        margins = math.prod(
-            (self.by_float, self.by_int8, self.gained + self.neither, self.lost + self.neither)
-        )
-        if not margins:
-            return 0.0
-        product = float(self.both * self.neither - self.lost * self.gained)
-        if product > 0:
-            product = max(product - self.objects / 2, 0)
-        return product / math.sqrt(margins)
-
-
-def wilson(found: int, objects: int, z: float) -> tuple[float, float]:
-    """Return Wilson's score interval of a share of `objects` > 0, at `z` standard deviations."""
-    share, wide = found / objects, z * z / objects
-    middle = (share + wide / 2) / (1 + wide)
-    half = z / (1 + wide) * math.sqrt(share * (1 - share) / objects + wide / (4 * objects))
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-@dataclass(frozen=True, slots=True)
-class WorstPlace:
-    """Where INT8 falls behind float most, as far as the objects there can tell."""
-
-    place: str
-    """Such as `row 1, column 4`, from the top left."""
-    count: Count
-    drop_at_least: float
-    """Bound below the drop that holds for all judged cells together with 95 % probability."""
-    judged: int
-    cells: int
-
-    def __str__(self) -> str:
-        return (
-            f"worst of {self.judged} judged cells ({self.cells} in all): {self.place}, where float "
-            f"finds {self.count.by_float} and INT8 {self.count.by_int8} of {self.count.objects}"
-        )
-
-
-@dataclass
-class Places:
-    """Objects of one graph by cell, (row, column) from the top left, and by shelf level."""
-
-    cells: dict[Cell, Count] = field(default_factory=lambda: defaultdict(Count))
-    levels: dict[int, Count] = field(default_factory=lambda: defaultdict(Count))
-
-    def add(self, cell: Cell, count: Count, level: int | None = None) -> None:
-        """Count objects that stand there."""
-        self.cells[cell] += count
-        if level is not None:
-            self.levels[level] += count
-
-    @property
-    def fewest(self) -> int:
-        """Objects in the cell that has the fewest."""
-        if len(self.cells) < GRID * GRID:
-            return 0
-        return min(count.objects for count in self.cells.values())
-
-    @property
-    def bands(self) -> list[Count]:
-        """One count per row of cells, from the top."""
-        return [
-            sum((self.cells.get((row, column), Count()) for column in range(GRID)), Count())
-            for row in range(GRID)
-        ]
-
-    @property
-    def worst(self) -> WorstPlace | None:
-        """The worst cell, or None where no cell has `FEWEST` objects."""
-        judged = {cell: n for cell, n in sorted(self.cells.items()) if n.objects >= FEWEST}
-        if not judged:
-            return None
-        # The worst of many cells looks bad by chance: each must be surer of itself (Bonferroni).
-        sure = 1 - (1 - _SURE) / len(judged)
-        at_least = {cell: count.drop_at_least(sure) for cell, count in judged.items()}
-        row, column = max(judged, key=lambda cell: (at_least[cell], judged[cell].drop))
-        return WorstPlace(
-            f"row {row + 1}, column {column + 1}",
-            judged[row, column],
-            at_least[row, column],
-            len(judged),
-            GRID * GRID,
-        )
-
-    def for_passport(self) -> dict[str, Any]:
-        """Return the grids as plain values, rows from the top, and the worst cell."""
-        rows = [[self.cells.get((r, c), Count()) for c in range(GRID)] for r in range(GRID)]
-        worst = self.worst
-        return {
-            "objects": [[count.objects for count in row] for row in rows],
-            "float": [[count.by_float for count in row] for row in rows],
-            "int8": [[count.by_int8 for count in row] for row in rows],
-            "worst": None
-            if worst is None
-            else {
-                "place": worst.place,
-                "drop": round(worst.count.drop, 4),
-                "drop_at_least": round(worst.drop_at_least, 4),
-                "judged_cells": worst.judged,
-            },
-        }
 
 
 @dataclass
@@ -235,25 +75,86 @@ class Followed:
         return {"frames": self.frames, "changes": shares, "cells": self.places.for_passport()}
 
 
-def recall_by_place(
-    reference: RawDetections,
-    found: RawDetections,
-    frames: Sequence[Image],
-    truths: Sequence[Truth],
+@dataclass(frozen=True, slots=True)
+class Location:
+    """How well each INT8 graph finds things wherever they stand; by part."""
+
+    followed: Mapping[str, Followed]
+    """Through changed frames: the same scene elsewhere."""
+    annotated: Mapping[str, Places]
+    """Annotated objects; empty without annotations."""
+
+    def checks(self) -> tuple[Check, ...]:
+        """Hold the worst cells to `LARGEST_DROP`; a graph of which no cell can be judged has none.
+
+        What is held to the limit is what the drop is at least: chance refuses nothing.
+        """
+        tables = [("moved", part, seen.places) for part, seen in self.followed.items()]
+        tables += [("annotated", part, places) for part, places in self.annotated.items()]
+        return tuple(
+            _check(part, what, places.worst) for what, part, places in tables if places.worst
+        )
+
+    def for_passport(self) -> dict[str, Any]:
+        """Return plain values by part."""
+        told = {part: seen.for_passport() for part, seen in self.followed.items()}
+        for part, places in self.annotated.items():
+            told[part]["annotated"] = places.for_passport()
+        return told
+
+
+def _check(part: str, what: str, worst: WorstPlace) -> Check:
+    found = max(0.0, worst.drop_at_least)
+    return Check(
+        part,
+        f"share of {what} objects certainly lost in the worst cell ({worst.place} of {GRID})",
+        found,
+        LARGEST_DROP,
+        held=found <= LARGEST_DROP,
+        rests_on=worst.count.objects,
+        use=found / LARGEST_DROP,
+    )
+
+
+def evaluate(
+    graphs: Mapping[str, onnx.ModelProto],
+    held_out: HeldOut,
+    raw: Mapping[str, RawDetections],
     pad: int,
-) -> Places:
-    """Count the annotated objects by where they stand and by whether float and INT8 find them."""
+    told: Progress,
+) -> Location:
+    """Follow float's detections through changed frames and, with annotations, count by place.
+
+    `graphs` has `float` and the INT8 graphs by part, `raw` what the latter give on the held-out
+    frames; `pad` is the grey of the letterbox's bars.
+    """
+    followed = shift_consistency(graphs, held_out.frames, held_out.raw, pad, told)
+    if not held_out.annotated[1]:
+        return Location(followed, {})
+    return Location(
+        followed,
+        {part: recall_by_place(held_out, seen, pad) for part, seen in raw.items() if part != FLOAT},
+    )
+
+
+def recall_by_place(held_out: HeldOut, found: RawDetections, pad: int) -> Places:
+    """Count the annotated objects by where they stand and by whether float and INT8 find them.
+
+    `found` is what INT8 gives on the held-out frames. Crowds are no objects.
+    """
     places = Places()
+    frames = held_out.frames
     size = (frames[0].shape[1], frames[0].shape[0])
-    both = zip(detections(reference, size), detections(found, size), strict=True)
-    for frame, truth, (by_float, by_int8) in zip(frames, truths, both, strict=True):
-        boxes, real = truth.inside, ~truth.crowd
+    both = zip(detections(held_out.raw, size), detections(found, size), strict=True)
+    for frame, truth, (by_float, by_int8) in zip(frames, held_out.truths, both, strict=True):
+        if truth is None:
+            continue
+        boxes = truth.inside
         objects = Detections(boxes, np.ones(len(boxes), np.float32), truth.labels)
         seen, again = _found(objects, by_float), _found(objects, by_int8)
         for index, cell in enumerate(cells_of(boxes, picture_in(frame, pad))):
-            if real[index]:
-                count = _count(index in seen, index in again)
-                places.add(cell, count, truth.levels[index])
+            if not truth.crowd[index]:
+                places.add(cell, _count(index in seen, index in again), truth.levels[index])
     return places
 
 

@@ -9,8 +9,10 @@ import pytest
 from edge.detector.letterbox import Placement
 from edge.detector.runtime import RawDetections
 from engines.evaluation import location
-from engines.evaluation.annotations import Truth
-from engines.evaluation.location import Count, Places, recall_by_place, shift_consistency, wilson
+from engines.evaluation.coco import Truth
+from engines.evaluation.held_out import HeldOut
+from engines.evaluation.location import Location, evaluate, recall_by_place, shift_consistency
+from engines.evaluation.places import FEWEST, Count, Places, wilson
 
 SIZE = 128
 SLOTS = 8
@@ -92,7 +94,7 @@ def test_a_place_where_only_int8_is_blind_is_the_worst_and_certain(spots):
     worst = follow(spots, Graph(bottom_right)).places.worst
 
     assert worst.place == "row 4, column 4"
-    assert worst.count.by_float >= location.FEWEST
+    assert worst.count.by_float >= FEWEST
     assert worst.drop_at_least > 0.4
     assert "row 4, column 4" in str(worst)
 
@@ -150,37 +152,60 @@ def truth(*boxes, levels=None, crowd=None):
     )
 
 
+def held_out(by_float, *truths):
+    frames = [np.zeros((SIZE, SIZE, 3), np.uint8)] * len(truths)
+    return HeldOut(frames, list(truths), by_float)
+
+
 def test_annotated_objects_are_counted_by_cell_band_and_shelf_level():
     top, bottom = (4, 4, 20, 20), (100, 100, 120, 120)
-    truths = [truth(top, bottom, levels=[3, 0])] * 2
+    known = truth(top, bottom, levels=[3, 0])
     seen = [(top, 0.9, 0), (bottom, 0.9, 0)]
-    frames = [np.zeros((SIZE, SIZE, 3), np.uint8)] * 2
 
-    places = recall_by_place(raw_of(seen, seen), raw_of(seen, seen[:1]), frames, truths, 114)
+    places = recall_by_place(
+        held_out(raw_of(seen, seen), known, known), raw_of(seen, seen[:1]), 114
+    )
 
     assert places.cells == {(0, 0): Count(both=2), (3, 3): Count(both=1, lost=1)}
     assert places.levels == {3: Count(both=2), 0: Count(both=1, lost=1)}
     assert [band.objects for band in places.bands] == [2, 0, 0, 2]
 
 
-def test_a_crowd_is_no_object():
-    box = (4, 4, 20, 20)
-    places = recall_by_place(
-        raw_of([]), raw_of([]), [np.zeros((SIZE, SIZE, 3), np.uint8)],
-        [truth(box, crowd=[True])], 114,
-    )  # fmt: skip
+def test_frames_without_annotations_and_crowds_count_nothing():
+    known = truth((4, 4, 20, 20), crowd=[True])
 
-    assert places.cells == {}
+    assert recall_by_place(held_out(raw_of([], []), known, None), raw_of([], []), 114).cells == {}
 
 
 def test_a_detection_of_another_label_is_not_that_object():
     box = (4, 4, 20, 20)
     places = recall_by_place(
-        raw_of([(box, 0.9, 1)]), raw_of([(box, 0.9, 0)]), [np.zeros((SIZE, SIZE, 3), np.uint8)],
-        [truth(box)], 114,
-    )  # fmt: skip
+        held_out(raw_of([(box, 0.9, 1)]), truth(box)), raw_of([(box, 0.9, 0)]), 114
+    )
 
     assert places.cells == {(0, 0): Count(gained=1)}
+
+
+def test_a_blind_place_is_a_check_that_does_not_hold(spots):
+    bottom_right = lambda box: box[0] >= 96 and box[1] >= 96  # noqa: E731
+    raw = raw_of(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.9, 0)] for n in range(16)])
+    held = held_out(raw, *[None] * 16)
+    held.frames[:] = spots
+    graphs = {"float": Graph(), "model.onnx": Graph(bottom_right), "model.trt.onnx": Graph()}
+
+    where = evaluate(graphs, held, {"model.onnx": raw}, 114, lambda *_: None)
+
+    (failed,) = [check for check in where.checks() if not check.held]
+    assert (failed.part, failed.rests_on) == ("model.onnx", 12)
+    assert "row 4, column 4" in failed.what
+    assert failed.found > failed.limit
+
+
+def test_without_enough_objects_there_is_nothing_to_check():
+    places = Places()
+    places.add((0, 0), Count(lost=FEWEST - 1))
+
+    assert Location({}, {"model.onnx": places}).checks() == ()
 
 
 @pytest.mark.parametrize(
@@ -202,10 +227,10 @@ def test_only_a_drop_that_chance_does_not_explain_is_certain(count, refused):
 
 def test_cells_with_few_objects_are_not_judged():
     places = Places()
-    places.add((0, 0), Count(lost=location.FEWEST - 1))
+    places.add((0, 0), Count(lost=FEWEST - 1))
     assert places.worst is None
 
-    places.add((1, 2), Count(both=location.FEWEST))
+    places.add((1, 2), Count(both=FEWEST))
     assert (places.worst.place, places.worst.judged) == ("row 2, column 3", 1)
 
 
