@@ -12,13 +12,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-import yaml
-
 from edge.capture.source import FORMS, parse_source
 from edge.detector.bundle import load_bundle
 from edge.errors import StartError
 from edge.tools.children import child, last_lines
 from edge.tools.demo_broker import HOST, broker_command, free_port
+from edge.tools.demo_config import BUILT_IN_BUNDLE, what_is_shown, write_config
 
 if TYPE_CHECKING:
     import argparse
@@ -38,74 +37,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="URI",
-        help=f"a camera, may be repeated: {', '.join(FORMS)}",
+        help=f"a camera, may be repeated: {', '.join(FORMS)}; default: drawn shelves",
     )
-    parser.add_argument("--bundle", type=Path, metavar="BUNDLE", help="the detector to run")
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="BUNDLE",
+        help="the detector to run; default: the built-in one",
+    )
     parser.add_argument("--port", type=int, help="the broker's port; default: a free one")
     parser.add_argument("--seconds", type=float, help="end by itself after so long")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run everything until Ctrl-C; `StartError` with the log's last lines if the daemon ends."""
-    bundle = _bundle(arguments.bundle)
-    for source in arguments.source or [_no_source()]:
+    bundle = load_bundle(arguments.bundle or BUILT_IN_BUNDLE).path
+    for source in arguments.source:
         parse_source(source)
     port = free_port(arguments.port)
     folder = Path(tempfile.mkdtemp(prefix="aisle-edge-demo-"))
-    config = _config(arguments.source, bundle, port, folder)
+    config = write_config(arguments.source, bundle, (HOST, port), folder)
+    print(what_is_shown(arguments.source), flush=True)
     status = 0
     with _signals_interrupt(), contextlib.suppress(KeyboardInterrupt):
         status = _show(folder, port, config, arguments.seconds)
     # Not reached after a failure: then the folder stays, since its logs say why.
     shutil.rmtree(folder)
     return status
-
-
-def _bundle(path: Path | None) -> Path:
-    if path is None:
-        raise StartError(
-            "no bundle given, and there is no built-in model in this version",
-            "make one with `edge-build-engine MODEL.onnx --images DIR --out BUNDLE`, "
-            "then `edge demo --bundle BUNDLE --source URI`",
-        )
-    return load_bundle(path).path
-
-
-def _no_source() -> NoReturn:
-    raise StartError(
-        "no camera given, and there is no built-in one in this version",
-        "add for example --source 'file:///path/clip.mp4?loop=1&realtime=1'",
-    )
-
-
-def _config(sources: Sequence[str], bundle: Path, port: int, folder: Path) -> Path:
-    """Write the configuration: each camera sees two aisles, left and right."""
-    left = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
-    right = [[0.5, 0], [1, 0], [1, 1], [0.5, 1]]
-    cameras = [
-        {
-            "name": f"camera-{number}",
-            "source": source,
-            "aisles": [
-                {"id": f"{2 * number - 1:02}", "zone": left},
-                {"id": f"{2 * number:02}", "zone": right},
-            ],
-        }
-        for number, source in enumerate(sources, start=1)
-    ]
-    config = {
-        "site": "demo",
-        "device": "here",
-        "bundle": str(bundle),
-        "cameras": cameras,
-        "mqtt": {"host": HOST, "port": port, "tls": False},
-        "publish": {"state_heartbeat_s": 5, "hysteresis_s": 1},
-        "outbox": {"path": str(folder / "outbox.db"), "max_mb": 16},
-    }
-    path = folder / "aisle-edge.yaml"
-    path.touch(mode=0o600)  # a source may hold a camera's password
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
 
 
 def _show(folder: Path, port: int, config: Path, seconds: float | None) -> int:

@@ -122,6 +122,27 @@ def first_state(demo: subprocess.Popen[str], port: int, aisle: str) -> dict:
     pytest.fail(f"aisle {aisle} not seen within {FIRST_STATE_S} s; demo's status {demo.poll()}")
 
 
+def states_until(port: int, enough, timeout_s: float) -> dict[str, str]:
+    """Return the aisles' newest visibility: once it is `enough`, or when time has run out."""
+    latest: dict[str, str] = {}
+
+    def on_message(_client, _data, message):
+        state = json.loads(message.payload)
+        latest[state["aisle"]] = ": ".join(filter(None, (state["visibility"], state.get("reason"))))
+
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda client, *_: client.subscribe("aisle-edge/demo/here/aisles/+/state")
+    client.on_message = on_message
+    client.connect_async("127.0.0.1", port)
+    client.reconnect_delay_set(1, 1)
+    client.loop_start()
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and not enough(dict(latest)):
+        time.sleep(0.2)
+    client.loop_stop()
+    return dict(latest)
+
+
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
@@ -135,6 +156,18 @@ def test_an_object_on_the_left_is_reported_in_the_left_aisle(demo, port):
     require_or_skip("mosquitto")
 
     assert first_state(demo, port, "01")["counts"] == {"box": 1}
+
+
+def test_without_a_camera_shelves_are_drawn_and_the_one_that_goes_dark_is_unknown(
+    bundle, port, tmp_path
+):
+    """The built-in detector is the real one; this one only has to look."""
+    require_or_skip("mosquitto")
+    command = [sys.executable, "-m", "edge", "demo", "--bundle", str(bundle), "--port", str(port)]
+    for _ in running(command, tmp_path):
+        latest = states_until(port, lambda states: states.get("09") == "unknown: dark", 60)
+
+    assert latest == {"07": "seen", "08": "seen", "09": "unknown: dark"}
 
 
 def test_without_mosquitto_the_broker_is_pure_python(demo_without_mosquitto, port):
@@ -194,8 +227,6 @@ def test_a_daemon_that_cannot_start_is_shown_with_its_last_lines(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "edge-build-engine"),
-        (["--bundle", "{bundle}"], "--source 'file:///"),
         (["--bundle", "/nowhere"], "bundle /nowhere: expected a directory, found nothing"),
         (["--bundle", "{bundle}", "--source", "clip.mp4"], "write file:///path/to/clip.mp4"),
     ],
