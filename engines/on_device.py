@@ -34,7 +34,6 @@ _COMPILED = (bundles.PLAN, bundles.KERNEL)
 _PRECISIONS: tuple[Precision, ...] = ("int8", "fp16")
 _WARM_UP = 10
 _ROUNDS = 50
-_MOST_WARNINGS = 100
 
 
 def add_plan(bundle: Bundle, limits: Limits, progress: Progress) -> Bundle:
@@ -87,7 +86,7 @@ def _spec(about: PlanSpec, compiled: Compiled) -> PlanSpec:
         update={
             "precision": compiled.precision,
             "dla": compiled.dla,
-            "warnings": tuple(compiled.log.warnings[:_MOST_WARNINGS]),
+            "warnings": compiled.warnings,
         }
     )
 

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import logging
 import threading
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, SupportsInt
 
-import onnx
-
-from calibration.tail import body
-from calibration.topology import Topology
 from edge.board import this_board
 from edge.errors import MissingPackage
+from engines.build_log import BuildLog
 from engines.contract import FRAMES
 from engines.errors import BuildError
 from engines.half import half, without_quantisation
+from engines.tail_layers import named, tail_layers
+from engines.timing_cache import keep_timings, use_timings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
+    import onnx
     import tensorrt as trt
 
     from edge.detector.cuda import Device
@@ -63,46 +63,13 @@ class Limits:
         return self.beside.with_name(f"{self.beside.name}.timing-cache")
 
 
-@dataclass(slots=True)
-class BuildLog:
-    """What the builder said: every line, and its warnings once each."""
-
-    lines: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def reason(self) -> str:
-        """Return the last error."""
-        return next(
-            (line.partition(": ")[2] for line in reversed(self.lines) if line.startswith("ERROR")),
-            "it gave no reason",
-        )
-
-    @contextmanager
-    def kept(self, path: Path) -> Iterator[None]:
-        """Write the log to a file at the end, above all when the build fails."""
-        try:
-            yield
-        finally:
-            try:
-                path.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
-            except OSError as error:
-                log.warning("%s: %s; the builder's log is lost", path, error.strerror)
-
-    def take(self, level: int, message: str) -> None:
-        """Keep a line."""
-        line = " ".join(message.split())
-        self.lines.append(f"{logging.getLevelName(level)}: {line}")
-        if level >= logging.WARNING and line not in self.warnings:
-            self.warnings.append(line)
-
-
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """A plan, and how its build went."""
 
     precision: Precision
     plan: bytes
-    log: BuildLog
+    warnings: tuple[str, ...]
     dla: dict[str, Any]
 
 
@@ -131,11 +98,8 @@ def compile_plan(
     import tensorrt as trt
 
     at_least_10 = int(tensorrt_version().partition(".")[0]) >= _STRONGLY_TYPED_SINCE
-    said = BuildLog()
-    with (
-        device.current(),
-        said.kept(limits.beside.with_name(f"{limits.beside.name}.{precision}.log")),
-    ):
+    path = limits.beside.with_name(f"{limits.beside.name}.{precision}.log")
+    with device.current(), BuildLog(path) as said:
         logger = _logger(said)
         builder = trt.Builder(logger)
         if at_least_10:
@@ -143,17 +107,18 @@ def compile_plan(
         else:
             flag = trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH
         network = builder.create_network(1 << int(flag))
-        ready = _named(graph if precision == "int8" else without_quantisation(graph))
+        ready = named(graph if precision == "int8" else without_quantisation(graph))
         _parse(network, half(ready) if at_least_10 else ready, logger, said)
         config = builder.create_builder_config()
+        config.clear_flag(trt.BuilderFlag.TF32)  # the tail's float32 has all of its bits
         _tell_types(network, config, precision, ready)
         stop = threading.Event()
         _watch(config, lambda *told: progress(f"compiling {precision}: {told[0]}", *told[1:]), stop)
-        config.add_optimization_profile(_profile(builder, ready, limits.batch))
+        _let_batch_vary(builder, config, ready, limits.batch)
         free_bytes: int = device.cuda.mem_get_info()[0]
         workspace = limits.workspace_mb * _MEGABYTE if limits.workspace_mb else free_bytes // 2
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
-        _use_timings(config, limits.timings, said)
+        use_timings(config, limits.timings)
         dla = _use_dla(builder, network, config, limits.dla)
         plan = _interruptible(lambda: _serialized(builder, network, config), stop)
         if plan is None:
@@ -161,8 +126,8 @@ def compile_plan(
                 f"TensorRT cannot compile the {precision} plan: {said.reason()}",
                 "free memory on the GPU, or give --workspace MB; the log is beside the bundle",
             )
-        _keep_timings(config, limits.timings)
-    return Compiled(precision, plan, said, dla)
+        keep_timings(config, limits.timings)
+    return Compiled(precision, plan, said.warnings(), dla)
 
 
 def _serialized(
@@ -173,27 +138,19 @@ def _serialized(
 
 
 def _interruptible(build: Callable[[], bytes | None], stop: threading.Event) -> bytes | None:
-    """Build on a thread, so that Ctrl-C is heard here: an exception inside TensorRT would abort."""
-    result: list[bytes | None] = []
-    thread = threading.Thread(target=lambda: result.append(build()), name="builder", daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(_WAIT_S)
-    except KeyboardInterrupt:
-        stop.set()
-        thread.join()
-        raise
-    return result[0] if result else None
+    """Build on a thread, so that Ctrl-C is heard here: an exception inside TensorRT would abort.
 
-
-def _named(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with a name for every node: layers are found by it."""
-    named = onnx.ModelProto()
-    named.CopyFrom(graph)
-    for index, node in enumerate(named.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
-    return named
+    CUDA gives that thread the device's primary context by itself: the one that `device` has.
+    """
+    with ThreadPoolExecutor(1, "builder") as pool:
+        building = pool.submit(build)
+        try:
+            while not building.done():
+                wait([building], _WAIT_S)
+        except KeyboardInterrupt:
+            stop.set()  # and leaving the pool waits for the builder to end
+            raise
+    return building.result()
 
 
 def _parse(
@@ -211,18 +168,20 @@ def _parse(
     )
 
 
-def _profile(
-    builder: trt.Builder, graph: onnx.ModelProto, largest: int
-) -> trt.IOptimizationProfile:
-    """Return batches from 1 to `largest`; fastest for one frame, as one camera gives it."""
+def _let_batch_vary(
+    builder: trt.Builder, config: trt.IBuilderConfig, graph: onnx.ModelProto, largest: int
+) -> None:
+    """Allow batches from 1 to `largest`, fastest for one frame, as one camera gives it."""
     import tensorrt as trt
 
     frames = next(value for value in graph.graph.input if value.name == FRAMES)
-    shape = [int(size.dim_value) for size in frames.type.tensor_type.shape.dim[1:]]
+    batch, *shape = (int(size.dim_value) for size in frames.type.tensor_type.shape.dim)
+    if batch:  # it is written into the graph
+        return
     profile = builder.create_optimization_profile()
     one, most = trt.Dims([1, *shape]), trt.Dims([largest, *shape])
     profile.set_shape(FRAMES, one, one, most)
-    return profile
+    config.add_optimization_profile(profile)
 
 
 def _tell_types(
@@ -240,32 +199,16 @@ def _tell_types(
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
         if precision == "int8":
             config.set_flag(trt.BuilderFlag.INT8)
-        topology = Topology(graph)
-        tail = {node.name for node in topology.nodes} - {node.name for node in body(topology)}
-        for layer in map(network.get_layer, range(network.num_layers)):
-            outputs = range(layer.num_outputs)
-            computes = all(layer.get_output(i).dtype == trt.DataType.FLOAT for i in outputs)
-            if layer.name in tail and computes:
+        for layer in tail_layers(network, graph):
+            floats = [
+                i
+                for i in range(layer.num_outputs)
+                if layer.get_output(i).dtype == trt.DataType.FLOAT
+            ]
+            if floats:
                 layer.precision = trt.DataType.FLOAT
-                for i in outputs:
-                    layer.set_output_type(i, trt.DataType.FLOAT)
-
-
-def _use_timings(config: trt.IBuilderConfig, path: Path, said: BuildLog) -> None:
-    kept = path.read_bytes() if path.exists() else b""
-    if kept and config.set_timing_cache(config.create_timing_cache(kept), ignore_mismatch=False):
-        return
-    if kept:
-        said.take(logging.WARNING, f"{path} is of another device or version, and starts anew")
-    config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
-
-
-def _keep_timings(config: trt.IBuilderConfig, path: Path) -> None:
-    cache = config.get_timing_cache()
-    try:
-        path.write_bytes(bytes(cache.serialize()))
-    except OSError as error:
-        log.warning("%s: %s; the next build measures everything again", path, error.strerror)
+            for i in floats:
+                layer.set_output_type(i, trt.DataType.FLOAT)
 
 
 def _use_dla(

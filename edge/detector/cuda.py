@@ -52,6 +52,7 @@ BLOCK = (32, 8, 1)
 PINNED_LIMIT_BYTES = 256 << 20
 """Page-locked memory that frames may take: 41 of 1080p."""
 WRITERS_END_S = 1.0
+OUT_OF_MEMORY = "stop what else uses its memory: nvidia-smi shows it, on a Jetson tegrastats"
 
 
 class Device:
@@ -89,8 +90,7 @@ class Device:
             yield
         except self.cuda.MemoryError as error:
             raise OutOfDeviceMemory(
-                f"{self.name}: out of memory: {error}",
-                "stop what else uses its memory: nvidia-smi shows it, on a Jetson tegrastats",
+                f"{self.name}: out of memory: {error}", OUT_OF_MEMORY
             ) from error
         except self.cuda.Error as error:
             raise DeviceLost(
@@ -136,7 +136,7 @@ def _driver() -> Any:  # noqa: ANN401 - pycuda has no types
     try:
         import pycuda.driver
     except ImportError as error:
-        lacking = "driver" if "libcuda" in str(error) else "pycuda"
+        lacking = "driver" if "libcuda.so" in str(error) else "pycuda"
         raise MissingPackage(f"the GPU needs {lacking}: {error}", board.remedy(lacking)) from error
     try:
         pycuda.driver.init()

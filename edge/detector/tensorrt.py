@@ -1,10 +1,12 @@
-"""A TensorRT plan on an NVIDIA GPU: the only run-time file that imports TensorRT.
+"""The life of a frame on an NVIDIA GPU, from top to bottom of this file.
 
-The life of a frame, from top to bottom of this file: a camera's thread puts it in page-locked
-memory (`prepare`); the detector's thread has it uploaded, letterboxed by a kernel straight into the
-network's input, run through the plan, and its detections sent back (`submit`), all without waiting;
-then it waits for these (`_collect`). Uploads have a stream of their own, so that a batch travels
-while the one before it is run.
+A camera's thread puts the frame in page-locked memory (`prepare`). The detector's thread has it
+uploaded, letterboxed by a kernel straight into the network's input, run through the plan, and its
+detections sent back (`submit`), all without waiting; later it waits for these (`_collect`).
+
+There are two streams, because work on one stream is done in its order: on a single one, the upload
+of a batch would wait for the inference of the batch before. So uploads have their own, and
+everything behind them is on the other, where an event keeps the kernel behind its uploads.
 """
 
 from __future__ import annotations
@@ -16,20 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge.board import this_board
-from edge.errors import DeviceLost, MissingPackage, OutOfDeviceMemory, PlanRefused, RuntimeFailure
+from edge.errors import DeviceLost, RuntimeFailure
 
-from .bundle import KERNEL, PLAN
-from .cuda import MAX_FRAMES, Device, DeviceMemory, LetterboxKernel, PinnedFrames, free_pinned
+from .bundle import KERNEL
+from .cuda import Device, DeviceMemory, LetterboxKernel, PinnedFrames, free_pinned
 from .letterbox import place
-from .preflight import COMPILE, plan_spec, refuse_foreign
+from .plan import INPUT, OUTPUTS, Plan
+from .preflight import plan_spec
 from .runtime import RawDetections, Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
-    import tensorrt as trt
 
     from edge.frame import Image
 
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from .letterbox import Placement
 
 log = logging.getLogger(__name__)
-
-INPUT = "frames"
 
 
 class TensorRt(Runtime):
@@ -70,7 +69,7 @@ class TensorRt(Runtime):
             device.release()
             raise
         self._pinned = PinnedFrames()
-        self.max_batch = self._gpu.max_batch
+        self.max_batch = self._gpu.plan.max_batch
         self._description = (
             f"tensorrt {spec.tensorrt}, {device.name}, {spec.precision}, "
             f"batches of up to {self.max_batch}"
@@ -84,7 +83,7 @@ class TensorRt(Runtime):
     def submit(self, images: Sequence[Image], spec: InputSpec) -> Callable[[], RawDetections]:
         """Begin a batch of frames as `prepare` gave them; return what waits for its outputs."""
         gpu = self._opened()
-        slot = gpu.next_slot(len(images))
+        slot = gpu.free_slot(len(images))
         with gpu.device.current():
             self._pinned.provide(gpu.device)
             slot.images = list(images)  # held, so that no camera writes over them meanwhile
@@ -113,20 +112,19 @@ class TensorRt(Runtime):
     def _infer(self, frames: npt.NDArray[np.uint8]) -> RawDetections:
         """Run frames that are letterboxed already: golden's, and the bare plan's in a benchmark."""
         gpu = self._opened()
-        slot = gpu.next_slot(len(frames))
+        slot = gpu.free_slot(len(frames))
         with gpu.device.current():
-            pixels = np.ascontiguousarray(frames)
-            gpu.device.cuda.memcpy_htod_async(gpu.memory[INPUT].address, pixels, gpu.stream)
+            slot.images = [np.ascontiguousarray(frames)]
+            gpu.device.cuda.memcpy_htod_async(gpu.memory[INPUT].address, slot.images[0], gpu.stream)
             gpu.run(slot, len(frames))
         return self._collect(gpu, slot, len(frames))
 
     def _collect(self, gpu: _Gpu, slot: _Slot, batch: int) -> RawDetections:
         with gpu.device.current():
             slot.done.synchronize()
+        boxes, scores, labels = (slot.outputs[name][:batch].copy() for name in OUTPUTS)
         slot.images = []
-        boxes, scores, labels = (
-            slot.outputs[name][:batch].copy() for name in ("boxes", "scores", "labels")
-        )
+        slot.is_free = True
         return RawDetections(boxes, scores, labels)
 
     def _close(self) -> None:
@@ -140,7 +138,7 @@ class TensorRt(Runtime):
                 gpu.let_go_of_frames()
                 self._pinned.close()
                 gpu.free()
-                del gpu  # streams, events and the plan end here, in the context they belong to
+                del gpu  # streams and events end here, in the context they belong to
         except DeviceLost as error:
             log.warning("closing: %s", error)
         finally:
@@ -154,12 +152,13 @@ class TensorRt(Runtime):
 
 @dataclass(slots=True)
 class _Slot:
-    """What one batch under way needs for itself; there are as many as batches under way."""
+    """What one batch under way needs for itself; the network's own memory is one for all."""
 
     outputs: dict[str, npt.NDArray[Any]]
     """Page-locked, of the largest batch."""
     uploaded: CudaEvent
     done: CudaEvent
+    is_free: bool = True
     images: list[Image] = field(default_factory=list)
     frames: list[DeviceMemory] = field(default_factory=list)
 
@@ -179,51 +178,45 @@ class _Gpu:
     def __init__(self, device: Device, bundle: Bundle) -> None:
         cuda = device.cuda
         self.device = device
-        self._log, self._runtime, self._engine = _load(device, bundle)
-        self._shape = (bundle.passport.input.height, bundle.passport.input.width, 3)
-        self.max_batch = _check_contract(self._engine, self._shape, bundle)
-        self._context = _execution_context(self._engine, self._log)
-        self._batch = 0
+        self.plan = Plan(device, bundle)
         self.stream, self.uploads = cuda.Stream(), cuda.Stream()
         self.kernel = LetterboxKernel(
             device, bundle.file(KERNEL).read_bytes(), bundle.passport.input
         )
-        outputs = _outputs(self.max_batch, bundle.passport.max_detections)
-        nbytes = {INPUT: self.max_batch * int(np.prod(self._shape))} | {
-            name: int(np.prod(shape)) * dtype.itemsize for name, (shape, dtype) in outputs.items()
+        self.memory = {
+            name: DeviceMemory(device, self.plan.max_batch * int(np.prod(shape)) * dtype.itemsize)
+            for name, (shape, dtype) in self.plan.tensors.items()
         }
-        self.memory = {name: DeviceMemory(device, size) for name, size in nbytes.items()}
         for name, memory in self.memory.items():
-            self._context.set_tensor_address(name, memory.address)
-        waits = cuda.event_flags.DISABLE_TIMING | cuda.event_flags.BLOCKING_SYNC
-        self._slots = [
-            _Slot(
-                {name: device.pinned(shape, dtype) for name, (shape, dtype) in outputs.items()},
-                uploaded=cuda.Event(cuda.event_flags.DISABLE_TIMING),
-                done=cuda.Event(waits),
-            )
-            for _ in range(TensorRt.in_flight)
-        ]
+            self.plan.bind(name, memory.address)
+        # One more than frames travel in: for `_infer`, which may come between.
+        self._slots = [self._slot() for _ in range(TensorRt.in_flight + 1)]
 
-    def next_slot(self, batch: int) -> _Slot:
-        """Return the slot whose batch was waited for longest ago."""
-        if not 1 <= batch <= self.max_batch:
-            raise ValueError(f"tensorrt: expected 1 to {self.max_batch} frames, got {batch}")
-        self._slots.append(self._slots.pop(0))
-        return self._slots[-1]
+    def _slot(self) -> _Slot:
+        cuda, tensors = self.device.cuda, self.plan.tensors
+        return _Slot(
+            {
+                name: self.device.pinned((self.plan.max_batch, *shape), dtype)
+                for name, (shape, dtype) in tensors.items()
+                if name in OUTPUTS
+            },
+            uploaded=cuda.Event(cuda.event_flags.DISABLE_TIMING),
+            done=cuda.Event(cuda.event_flags.DISABLE_TIMING | cuda.event_flags.BLOCKING_SYNC),
+        )
+
+    def free_slot(self, batch: int) -> _Slot:
+        """Take a slot that no batch under way uses."""
+        if not 1 <= batch <= self.plan.max_batch:
+            raise ValueError(f"tensorrt: expected 1 to {self.plan.max_batch} frames, got {batch}")
+        slot = next((slot for slot in self._slots if slot.is_free), None)
+        if slot is None:
+            raise RuntimeError(f"tensorrt: {len(self._slots)} batches are under way already")
+        slot.is_free = False
+        return slot
 
     def run(self, slot: _Slot, batch: int) -> None:
         """Run the plan on the first `batch` frames of its input and send the outputs back."""
-        import tensorrt as trt
-
-        if batch != self._batch:
-            self._context.set_input_shape(INPUT, trt.Dims([batch, *self._shape]))
-            self._batch = batch
-        if not self._context.execute_async_v3(self.stream.handle):
-            raise DeviceLost(
-                f"{self.device.name}: the plan did not run: {self._log.reason()}",
-                "start again; if it stays, run `edge verify` on the bundle",
-            )
+        self.plan.enqueue(batch, self.stream)
         for name, host in slot.outputs.items():
             self.device.cuda.memcpy_dtoh_async(host[:batch], self.memory[name].address, self.stream)
         slot.done.record(self.stream)
@@ -240,101 +233,4 @@ class _Gpu:
         for slot in self._slots:
             for host in slot.outputs.values():
                 free_pinned(host)
-        # In this order: each lives in the one after it.
-        del self._context, self._engine, self._runtime
-
-
-def _outputs(batch: int, slots: int) -> dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]]:
-    """Return shape and dtype of the contract's outputs."""
-    return {
-        "boxes": ((batch, slots, 4), np.dtype(np.float32)),
-        "scores": ((batch, slots), np.dtype(np.float32)),
-        "labels": ((batch, slots), np.dtype(np.int32)),
-    }
-
-
-def _load(device: Device, bundle: Bundle) -> tuple[_Log, trt.Runtime, trt.ICudaEngine]:
-    """Return the plan, loaded; TensorRT sees it only once the passport says that it fits."""
-    try:
-        import tensorrt as trt
-    except ImportError as error:
-        raise MissingPackage(
-            f"TensorRT cannot be used: {error}", this_board().remedy("tensorrt")
-        ) from error
-    plan = bundle.file(PLAN).read_bytes()
-    refuse_foreign(bundle, plan, trt.__version__, device.compute_capability)
-    log_ = _Log()
-    logger = _logger(log_)
-    runtime = trt.Runtime(logger)
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise PlanRefused(f"{bundle.file(PLAN)}: TensorRT refuses it: {log_.reason()}", COMPILE)
-    return log_, runtime, engine
-
-
-def _check_contract(engine: trt.ICudaEngine, shape: tuple[int, ...], bundle: Bundle) -> int:
-    """Return the largest batch of the plan; raise `PlanRefused` if it is no contract graph's."""
-    import tensorrt as trt
-
-    slots = bundle.passport.max_detections
-    kinds = {
-        trt.DataType.UINT8: np.dtype(np.uint8),
-        trt.DataType.FLOAT: np.dtype(np.float32),
-        trt.DataType.INT32: np.dtype(np.int32),
-    }
-    wanted = {INPUT: (shape, np.dtype(np.uint8))} | {
-        name: (full[1:], dtype) for name, (full, dtype) in _outputs(1, slots).items()
-    }
-    found = {}
-    for index in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(index)
-        sizes: tuple[int, ...] = engine.get_tensor_shape(name)[1:]
-        found[name] = (sizes, kinds.get(engine.get_tensor_dtype(name)))
-    if found != wanted:
-        raise PlanRefused(f"{bundle.file(PLAN)}: expected tensors {wanted}, found {found}", COMPILE)
-    largest: int = engine.get_tensor_profile_shape(INPUT, 0)[2][0]
-    return min(largest, MAX_FRAMES)
-
-
-def _execution_context(engine: trt.ICudaEngine, log_: _Log) -> trt.IExecutionContext:
-    context = engine.create_execution_context()
-    if context is None:
-        raise OutOfDeviceMemory(
-            f"TensorRT cannot make room to run the plan: {log_.reason()}",
-            "stop what else uses its memory: nvidia-smi shows it, on a Jetson tegrastats",
-        )
-    return context
-
-
-class _Log:
-    """Keeps what TensorRT complained of last, for the error that follows."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def take(self, level: int, message: str) -> None:
-        log.log(level, "TensorRT: %s", message)
-        if level >= logging.ERROR:
-            self._last = message
-
-    def reason(self) -> str:
-        return " ".join(self._last.split()) or "it gave no reason"
-
-
-def _logger(taken: _Log) -> trt.ILogger:
-    import tensorrt as trt
-
-    levels = {
-        trt.ILogger.INTERNAL_ERROR: logging.ERROR,
-        trt.ILogger.ERROR: logging.ERROR,
-        trt.ILogger.WARNING: logging.WARNING,
-    }
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-            taken.take(levels.get(severity, logging.DEBUG), msg)
-
-    return Logger()
+        self.plan.close()

@@ -293,7 +293,7 @@ def memcpy_dtod_async(gpu, dest, src, size, stream):
 
 @functools.cache
 def kernel():
-    """Return letterbox.cu, compiled as C++: `launch(grid, block, frames, out, width, height, pad)`."""
+    """Return letterbox.cu, compiled as C++: launch(grid, block, frames, out, w, h, pad)."""
     if shutil.which("g++") is None:
         pytest.skip("needs g++: apt install g++")
     with tempfile.TemporaryDirectory() as folder:

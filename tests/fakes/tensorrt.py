@@ -97,16 +97,22 @@ class IOptimizationProfile:
 
 
 class ITensor:
-    def __init__(self, dtype):
+    def __init__(self, name, dtype):
+        self.name = name
         self.dtype = dtype
 
 
 class ILayer:
-    def __init__(self, name, kind, outputs):
+    def __init__(self, name, kind, inputs, outputs):
         self.name = name
+        self.num_inputs = len(inputs)
         self.num_outputs = len(outputs)
         self._kind = kind
+        self._inputs = inputs
         self._outputs = outputs
+
+    def get_input(self, index):
+        return self._inputs[index]
 
     def get_output(self, index):
         return self._outputs[index]
@@ -115,8 +121,8 @@ class ILayer:
 class WeaklyTypedLayer(ILayer):
     """A layer before TensorRT 11, which may be told its precision."""
 
-    def __init__(self, name, kind, outputs):
-        super().__init__(name, kind, outputs)
+    def __init__(self, *what):
+        super().__init__(*what)
         self.precision = DataType.FLOAT
         self._output_types = {}
 
@@ -143,13 +149,16 @@ class IBuilderConfig:
     def __init__(self):
         self.default_device_type = DeviceType.GPU
         self.DLA_core = -1
-        self._flags = set()
+        self._flags = {"TF32"}
         self._limits = {}
         self._profiles = []
         self._cache = None
 
     def set_flag(self, flag):
         self._flags.add(flag.name)
+
+    def clear_flag(self, flag):
+        self._flags.discard(flag.name)
 
     def set_memory_pool_limit(self, pool, pool_size):
         self._limits[pool] = pool_size
@@ -163,7 +172,7 @@ class IBuilderConfig:
 
     def set_timing_cache(self, cache, ignore_mismatch):
         self._cache = cache
-        return True
+        return cache._content in {b"", b"timings"}
 
     def get_timing_cache(self):
         return self._cache
@@ -205,9 +214,24 @@ class OnnxParser:
         self._network._graph = model
         kinds = {1: DataType.FLOAT, 10: DataType.HALF}
         known = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+        known |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+
+        def tensor(name):
+            return ITensor(name, kinds.get(known.get(name), DataType.INT32)) if name else None
+
+        def add(name, kind, inputs, outputs):
+            layer = self._network._layer(
+                name, kind, *(list(map(tensor, n)) for n in (inputs, outputs))
+            )
+            self._network._layers.append(layer)
+
+        constants = {tensor.name for tensor in graph.initializer}
         for node in graph.node:
-            outputs = [ITensor(kinds.get(known[name], DataType.INT32)) for name in node.output]
-            self._network._layers.append(self._network._layer(node.name, node.op_type, outputs))
+            # As the real parser does: constants become layers too, under names of its own.
+            for name in constants & set(node.input):
+                add(f"{name} + (Unnamed Layer) [Constant]", "Constant", [], [name])
+            constants -= set(node.input)
+            add(node.name, node.op_type, node.input, node.output)
         return True
 
     @property
@@ -261,7 +285,10 @@ class ICudaEngine:
         self._session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         kinds = {"tensor(uint8)": "UINT8", "tensor(float)": "FLOAT", "tensor(int32)": "INT32"}
         self._tensors = {
-            value.name: ([-1, *value.shape[1:]], DataType[kinds[value.type]])
+            value.name: (
+                [size if isinstance(size, int) else -1 for size in value.shape],
+                DataType[kinds[value.type]],
+            )
             for value in (*self._session.get_inputs(), *self._session.get_outputs())
         }
 
@@ -345,8 +372,8 @@ def module(version, gpu, quirks=None):  # noqa: C901 - two classes that know the
             if quirks.fails:
                 self._logger.log(ILogger.ERROR, quirks.fails)
                 return None
-            (profile,) = config._profiles
-            return plan(network._graph, profile._shapes["frames"][2][0])
+            batches = [profile._shapes["frames"][2][0] for profile in config._profiles]
+            return plan(network._graph, *(batches or [1]))
 
     tensorrt = ModuleType("tensorrt")
     tensorrt.__version__ = version
@@ -362,7 +389,7 @@ def module(version, gpu, quirks=None):  # noqa: C901 - two classes that know the
 
 def flags(major):
     """Return the flags that a version has."""
-    building = {"GPU_FALLBACK": 3}
+    building = {"GPU_FALLBACK": 3, "TF32": 4}
     if major < 11:
         building |= {"FP16": 0, "INT8": 1, "OBEY_PRECISION_CONSTRAINTS": 2}
     creating = {"EXPLICIT_BATCH": 0} if major < 11 else {}

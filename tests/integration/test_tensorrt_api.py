@@ -1,4 +1,4 @@
-"""Our two TensorRT files against the real Python API of five versions of it.
+"""Our files that use TensorRT against the real Python API of five versions of it.
 
 mypy checks every class, method, keyword, argument and enum member that they use, found from the
 code itself, against stubs of the real bindings. A use that only some versions have stands behind
@@ -7,6 +7,7 @@ code itself, against stubs of the real bindings. A use that only some versions h
 
 import ast
 import inspect
+import operator
 import re
 import subprocess
 import sys
@@ -21,9 +22,13 @@ from tests.tensorrt_bindings import CACHE, VERSIONS, bindings
 
 ROOT = Path(__file__).parents[2]
 USERS = [
-    path for path in (ROOT / "edge/detector/tensorrt.py", ROOT / "engines/plan.py") if path.exists()
+    path
+    for package in ("edge", "engines")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if re.search(r"^\s*import tensorrt\b", path.read_text(), re.MULTILINE)
 ]
 SINCE_10 = "at_least_10"
+PATH_ID = operator.attrgetter("stem")
 ANYTHING = "*args"
 """What a method takes whose signature no stub can say."""
 
@@ -66,7 +71,11 @@ def mypy(real, path, source=None, *options):
     ]
 
 
-@pytest.mark.parametrize("path", USERS, ids=lambda path: path.name)
+def test_files_of_the_run_and_of_the_build_are_held():
+    assert {path.relative_to(ROOT).parts[0] for path in USERS} == {"edge", "engines"}
+
+
+@pytest.mark.parametrize("path", USERS, ids=PATH_ID)
 def test_every_use_exists_in_the_real_api(real, path):
     assert mypy(real, path) == []
 
@@ -124,7 +133,7 @@ class Revealing(ast.NodeTransformer):
         return node
 
 
-@pytest.mark.parametrize("path", USERS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", USERS, ids=PATH_ID)
 def test_mypy_knows_the_type_of_every_object_of_tensorrt(path):
     """An object of unknown type would be held to nothing."""
     real = bindings("10.16.1.11")
@@ -134,7 +143,7 @@ def test_mypy_knows_the_type_of_every_object_of_tensorrt(path):
 
     told = [line for line in mypy(real, path, source) if "Revealed type" in line]
 
-    assert len(told) >= 10
+    assert told
     assert [line for line in told if re.search(r'"(Any|builtins\.object)"', line)] == []
 
 
@@ -148,7 +157,7 @@ def test_mypy_knows_the_type_of_every_object_of_tensorrt(path):
         ("trt.Runtim", "has no attribute"),
     ],
 )
-@pytest.mark.parametrize("path", USERS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", USERS, ids=PATH_ID)
 def test_a_wrong_use_is_noticed(path, wrong, says):
     source = path.read_text() + (
         f"\n\ndef _wrong(engine: trt.ICudaEngine) -> None:\n"

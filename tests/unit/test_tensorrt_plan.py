@@ -1,5 +1,9 @@
 """A plan is compiled, proven and kept, on doubles: of the GPU, of TensorRT of each generation."""
 
+import hashlib
+import json
+import logging
+
 import numpy as np
 import onnx
 import pytest
@@ -8,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge.detector.bundle import load_bundle
 from edge.detector.runtimes import plan_engine
 from engines import cli, on_device
+from engines.build_log import BuildLog
 from engines.errors import BuildError
 from engines.half import half, without_quantisation
 from engines.on_device import add_plan
@@ -56,6 +61,13 @@ def bundle(tmp_path):
     return load_bundle(write_portable_bundle(tmp_path / "quadrants"))
 
 
+def write_part(path, part, content):
+    (path / part).write_bytes(content)
+    passport = json.loads((path / "bundle.json").read_text())
+    passport["files"][part] = hashlib.sha256(content).hexdigest()
+    (path / "bundle.json").write_text(json.dumps(passport))
+
+
 def compiled(bundle, told=nothing_told, **limits):
     return add_plan(bundle, Limits(4, bundle.path, **limits), told)
 
@@ -93,11 +105,38 @@ def test_networks_are_strongly_typed_where_they_can_be(here, quirks, bundle, ver
         assert int8._flags == 1 << 0
         assert int8_config._flags == {"INT8", "FP16", "OBEY_PRECISION_CONSTRAINTS"}
         assert fp16_config._flags == {"FP16", "OBEY_PRECISION_CONSTRAINTS"}
-        precise = {layer.name.partition("_")[0] for layer in int8._layers if layer._output_types}
-        assert precise == {"Cast", "Reshape", "ReduceMean", "Mul", "Gather"}
     else:
         assert int8._flags == 1 << 1
         assert int8_config._flags == fp16_config._flags == set()
+
+
+def test_before_strong_types_the_tail_is_float32_layer_by_layer(here, quirks, tmp_path):
+    here("8.6.1")
+    path = write_portable_bundle(tmp_path / "b")
+    write_part(path, "model.trt.onnx", convolution().SerializeToString())
+
+    with pytest.raises(BuildError):  # its outputs are no contract's; how it was built is seen
+        compiled(load_bundle(path))
+
+    layers = {layer.name: layer._output_types for layer in quirks.built[0][0]._layers}
+    constant = "{} + (Unnamed Layer) [Constant]".format
+    assert layers["Mul_6"] == layers[constant("factor")] == {0: tensorrt.DataType.FLOAT}
+    assert layers["Conv_5"] == layers[constant("bias")] == layers["Transpose_1"] == {}
+
+
+def test_a_batch_that_is_written_into_the_graph_is_the_only_one(here, quirks, tmp_path):
+    here("10.3.0")
+    path = write_portable_bundle(tmp_path / "b")
+    fixed = onnx.load(path / "model.trt.onnx")
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    write_part(path, "model.trt.onnx", fixed.SerializeToString())
+
+    plan = compiled(load_bundle(path))
+
+    assert quirks.built[0][1]._profiles == []
+    with plan_engine(plan).serving(plan) as serving:
+        assert serving.runtime.max_batch == 1
 
 
 def test_the_profile_takes_one_to_the_largest_batch(here, quirks, bundle):
@@ -152,6 +191,50 @@ def test_a_plan_that_detects_something_else_is_not_kept(here, tmp_path):
         compiled(blind)
 
     assert load_bundle(blind.path).passport.plan is None
+
+
+def test_short_of_memory_is_a_warning_however_low_it_is_said(tmp_path):
+    with BuildLog(tmp_path / "log") as said:
+        said.take(logging.DEBUG, "Tactic 7: insufficient memory, 4 GB wanted")
+        said.take(logging.INFO, "Skipping tactic 3 due to insufficient memory")
+        said.take(logging.DEBUG, "Skipping tactic 4: no valid kernel")
+
+    assert [line[:8] for line in said.warnings()] == ["Tactic 7", "Skipping"]
+
+
+def test_of_very_many_warnings_it_is_said_how_many_are_left_out(tmp_path):
+    with BuildLog(tmp_path / "b.int8.log") as said:
+        for number in range(103):
+            said.take(logging.WARNING, f"warning {number}")
+
+    assert said.warnings()[-2:] == ("warning 99", "and 3 more, in b.int8.log")
+    assert (tmp_path / "b.int8.log").read_text().count("\n") == 103
+
+
+def test_a_builder_that_is_killed_leaves_its_log(tmp_path):
+    with BuildLog(tmp_path / "log") as said:
+        said.take(logging.INFO, "Global timing cache in use")
+
+        assert (tmp_path / "log").read_text() == "INFO: Global timing cache in use\n"
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_build(tmp_path, caplog):
+    with BuildLog(tmp_path / "missing" / "log") as said:
+        said.take(logging.ERROR, "no kernel")
+
+    assert said.reason() == "no kernel"
+    assert "the builder's log is lost" in caplog.text
+
+
+def test_timings_of_another_device_are_begun_anew_and_that_is_said(here, bundle, caplog):
+    here("10.3.0")
+    cache = bundle.path.with_name("quadrants.timing-cache")
+    cache.write_bytes(b"of another GPU")
+
+    compiled(bundle)
+
+    assert "timing-cache is of another device or version" in caplog.text
+    assert cache.read_bytes() == b"timings"
 
 
 def test_what_was_timed_helps_the_next_build(here, quirks, bundle):

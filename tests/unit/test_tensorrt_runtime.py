@@ -92,6 +92,27 @@ def test_two_batches_are_under_way_at_once_and_neither_disturbs_the_other(gpu, b
     assert labels_and_scores(found) == expected(bundle, images)
 
 
+def test_a_bare_inference_between_batches_disturbs_none(gpu, bundle):
+    images = frames(0, 1)
+    with TensorRt(bundle) as runtime:
+        under_way = UnderWay(runtime, bundle.passport.input, 0.1)
+        for image in images:
+            under_way.begin(prepared(runtime, bundle, [image]))
+        for _ in range(3):
+            runtime.infer(picture(0, 0, 0, 250)[np.newaxis])
+        found = under_way.finish() + under_way.finish()
+
+    assert labels_and_scores(found) == expected(bundle, images)
+
+
+def test_more_batches_than_there_is_memory_for_are_refused(gpu, bundle):
+    with TensorRt(bundle) as runtime:
+        for _ in range(3):
+            runtime.submit(frames(0), bundle.passport.input)
+        with pytest.raises(RuntimeError, match="3 batches are under way already"):
+            runtime.submit(frames(0), bundle.passport.input)
+
+
 def test_frames_of_different_cameras_differ_in_size(gpu, bundle):
     images = frames(0) + frames(1, size_wh=(64, 64)) + frames(2, size_wh=(1920, 1080))
     with TensorRt(bundle) as runtime:
@@ -271,6 +292,29 @@ def test_no_memory_on_the_gpu_is_said_with_the_next_step(gpu, bundle):
     with pytest.raises(OutOfDeviceMemory, match="out of memory") as caught:
         TensorRt(bundle).open()
     assert "nvidia-smi" in caught.value.hint
+    assert (gpu.stack, gpu.retained) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("set_tensor_address", "the plan does not take memory for frames"),
+        ("set_input_shape", "the plan does not take a batch of 1"),
+        ("execute_async_v3", "the plan did not run"),
+    ],
+)
+def test_what_tensorrt_does_not_do_is_said(gpu, bundle, monkeypatch, method, message):
+    monkeypatch.setattr(tensorrt.IExecutionContext, method, lambda *_: False)
+    with pytest.raises(DeviceLost, match=message) as caught:
+        TensorRt(bundle).__enter__().infer(picture(255, 0, 0, 0)[np.newaxis])
+    assert "edge verify" in caught.value.hint
+
+
+def test_no_room_to_run_the_plan_is_said_with_the_next_step(gpu, bundle, monkeypatch):
+    monkeypatch.setattr(tensorrt.ICudaEngine, "create_execution_context", lambda _: None)
+    with pytest.raises(OutOfDeviceMemory, match="cannot make room") as caught:
+        TensorRt(bundle).open()
+    assert "tegrastats" in caught.value.hint
     assert (gpu.stack, gpu.retained) == ([], 0)
 
 
