@@ -11,14 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 
 from edge.detector import bundle as bundles
 from edge.detector.cuda import Device
 from edge.detector.golden import load_golden
 from edge.detector.preflight import plan_spec
 from edge.detector.runtimes import plan_engine
-from edge.errors import BundleError, RuntimeFailure
+from edge.errors import BundleError, MissingPackage, RuntimeFailure
+
+try:
+    import onnx
+except ImportError as error:  # a board that only runs bundles has no need of it
+    raise MissingPackage(
+        f"onnx, which a plan is compiled with, is not installed ({error})",
+        "pip install onnx",  # not the extra: its OpenCV would shadow a Jetson's own
+    ) from error
+
 from engines.errors import BuildError
 from engines.kernel import compile_kernel
 from engines.plan import compile_plan, tensorrt_version
