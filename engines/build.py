@@ -2,164 +2,80 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from calibration.quantise import quantise
 from edge.detector import bundle
 from edge.detector.golden import FLOAT, hold_to_golden
 from edge.detector.onnxruntime import OnnxRuntime
 from engines import contract, golden, images
 from engines.batch import MAX_BATCH
 from engines.bundle_directory import directory_for, refuse_existing
-from engines.errors import BuildError
-from engines.evaluation import accuracy, speed
+from engines.evaluation import accuracy, coco, held_out, speed
+from engines.evaluation.accuracy import THRESHOLD
+from engines.evaluation.evaluated import Evaluated
+from engines.gate import Gate, pass_gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import onnx
-
     from calibration.quantise import Calibrated
-    from edge.detector.agreement import Agreement
-    from edge.detector.runtime import RawDetections
-    from edge.frame import Image
+    from engines.evaluation.average_precision import AveragePrecision
+    from engines.gate import Passed
     from engines.inspection import Adapted
 
     Progress = Callable[[str, int, int], None]
-
-THRESHOLD = bundle.Thresholds().default
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluated:
-    """The graphs of a calibration, what each gives on the held-out frames, and how it agrees."""
-
-    frames: list[Image]
-    raw: dict[str, RawDetections]
-    """By part; `float` is the reference."""
-    graphs: dict[str, onnx.ModelProto]
-    agreements: dict[str, Agreement]
-    speed: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
     """A bundle that was written and checked, and what is only true of the machine it was built on.
 
-    The same inputs give the same bundle, byte for byte: what was timed is not in it.
+    The same inputs give the same bundle, byte for byte: what was timed is not in its hashed files.
     """
 
     bundle: bundle.Bundle
-    speed: dict[str, Any]
-    """INT8 and float milliseconds, threads, CPU."""
+    evaluated: Evaluated
 
 
-def build(adapted: Adapted, given: list[Path], out: Path, progress: Progress) -> Built:
-    """Calibrate, evaluate and write the bundle; nothing is left behind where that fails."""
+def build(
+    adapted: Adapted, given: list[Path], out: Path, progress: Progress, gate: Gate | None = None
+) -> Built:
+    """Calibrate, hold to the accuracy budget and write the bundle; where that fails, nothing.
+
+    Raises `BuildError` for what cannot be built from, `DetectsNothing` for a model that is blind
+    itself and `BudgetError` for graphs that miss the budget.
+    """
     refuse_existing(out)
+    gate = gate or Gate()
+    annotated = []
+    if gate.annotations is not None:
+        annotated = coco.read(gate.annotations, given, adapted.labels)
     chosen = images.select(given, adapted.input, progress)
-    calibrated = quantise(adapted.graph, chosen.calibration, progress=progress)
-    evaluated = evaluate(adapted, calibrated, chosen, progress)
+    chosen, held = held_out.choose(adapted, chosen, annotated, progress)
+    passed = pass_gate(adapted, chosen, held, gate, progress)
+    evaluated = _evaluated(adapted, passed, progress)
     with directory_for(out) as folder:
-        _write(folder, adapted, calibrated, chosen, evaluated)
+        _write(folder, adapted, passed.calibrated, chosen, evaluated)
         written = bundle.load_bundle(folder)
         with OnnxRuntime(written.file(bundle.PORTABLE_GRAPH), _shape(adapted.input)) as runtime:
             hold_to_golden(written, runtime, bundle.PORTABLE_GRAPH)
-    return Built(bundle.load_bundle(out), evaluated.speed)
+    return Built(bundle.load_bundle(out), evaluated)
 
 
-def evaluate(
-    adapted: Adapted, calibrated: Calibrated, chosen: images.Selection, progress: Progress
-) -> Evaluated:
-    """Hold each graph to the float model on frames that calibration has not seen.
-
-    Raises `BuildError` where the float model or the INT8 graph detects nothing.
-    """
-    size = adapted.input.resolution_wh
-    frames, reference = _frames_with_something(adapted, chosen, progress)
-    graphs = {FLOAT: adapted.graph, bundle.PORTABLE_GRAPH: calibrated.cpu}
-    if calibrated.tensorrt is not None:
-        graphs[bundle.TENSORRT_GRAPH] = calibrated.tensorrt
-    raw = {FLOAT: reference} | {
-        part: _run(part, graph, frames, progress) for part, graph in graphs.items() if part != FLOAT
-    }
-    agreements = {
-        part: accuracy.compare(raw[FLOAT], found, size, THRESHOLD)
-        for part, found in raw.items()
-        if part != FLOAT
-    }
-    _refuse_blind(adapted, agreements[bundle.PORTABLE_GRAPH])
-    if not _tolerable(agreements.get(bundle.TENSORRT_GRAPH)):
-        for part in (graphs, raw, agreements):
-            part.pop(bundle.TENSORRT_GRAPH, None)
+def _evaluated(adapted: Adapted, passed: Passed, progress: Progress) -> Evaluated:
     progress("timing", 0, 1)
-    timed = speed.time_against(adapted.graph, calibrated.cpu, frames)
-    return Evaluated(frames, raw, graphs, agreements, timed)
-
-
-def _run(
-    part: str, graph: onnx.ModelProto, frames: list[Image], progress: Progress
-) -> RawDetections:
-    return accuracy.run_graph(
-        graph, frames, lambda done, total: progress(f"evaluating {part}", done, total)
+    held, graphs = passed.judge.held_out, passed.graphs
+    return Evaluated(
+        held_out=held,
+        precision=passed.judge.precision,
+        graphs={FLOAT: adapted.graph, **graphs},
+        graded=passed.graded,
+        verdict=passed.verdict,
+        searched=passed.searched,
+        speed=speed.time_against(adapted.graph, graphs[bundle.PORTABLE_GRAPH], held.frames),
     )
-
-
-def _frames_with_something(
-    adapted: Adapted, chosen: images.Selection, progress: Progress
-) -> tuple[list[Image], RawDetections]:
-    """Return the held-out frames and what the float model gives on them.
-
-    Where it detects nothing on these, the others are added, so that a sparse scene can be built on.
-    """
-    for frames in (chosen.held_out, [*chosen.held_out, *chosen.calibration]):
-        raw = _run(FLOAT, adapted.graph, frames, progress)
-        if (raw.scores >= THRESHOLD).any():
-            return frames, raw
-        _log.warning("the float model detects nothing on %d frames", len(frames))
-    raise BuildError(
-        f"model {adapted.order.model} detects nothing above {THRESHOLD} on any of {len(frames)} "
-        "images",
-        "give images that show what it was trained on, and check with --explain that it is fed as "
-        "it was trained",
-    )
-
-
-def _refuse_blind(adapted: Adapted, agreed: Agreement) -> None:
-    if not agreed.found:
-        raise BuildError(
-            f"the INT8 graph of {adapted.order.model} detects nothing, where the float model has "
-            f"{agreed.reference} detections",
-            "give more images, of the cameras that will use it, to calibrate on",
-        )
-
-
-def _tolerable(agreed: Agreement | None) -> bool:
-    """Return whether the TensorRT graph may be shipped; say so where it may not."""
-    if agreed is None:
-        return False
-    allowed = bundle.Tolerance()
-    good = (
-        agreed.recall >= allowed.kept
-        and agreed.precision >= allowed.kept
-        and agreed.mean_iou >= allowed.mean_iou
-        and agreed.mean_score_shift <= allowed.mean_score_shift
-    )
-    if not good:
-        _log.warning(
-            "%s is left out: it keeps %.3f of the float model's detections, mean IoU %.3f, score "
-            "shift %.3f",
-            bundle.TENSORRT_GRAPH,
-            agreed.recall,
-            agreed.mean_iou,
-            agreed.mean_score_shift,
-        )
-    return good
 
 
 def _write(
@@ -173,7 +89,7 @@ def _write(
         if part != FLOAT:
             (folder / part).write_bytes(graph.SerializeToString(deterministic=True))
     kept = golden.choose(evaluated.raw[FLOAT], THRESHOLD)
-    golden.write(folder / bundle.GOLDEN, evaluated.frames, kept, evaluated.raw)
+    golden.write(folder / bundle.GOLDEN, evaluated.held_out.frames, kept, evaluated.raw)
     source = adapted.network.source
     passport = bundle.Passport(
         name=adapted.order.name,
@@ -186,11 +102,7 @@ def _write(
         max_batch=MAX_BATCH if adapted.network.batched else 1,
         files={file.name: bundle.sha256_of(file) for file in sorted(folder.iterdir())},
         calibration={"images": chosen.summary(), **calibrated.report},
-        accuracy={
-            "held_out_frames": len(evaluated.frames),
-            "threshold": THRESHOLD,
-            **{part: accuracy.for_passport(a) for part, a in evaluated.agreements.items()},
-        },
+        accuracy=_accuracy(adapted, evaluated),
         source={
             "file": adapted.order.model.name,
             "sha256": source.sha256,
@@ -200,6 +112,39 @@ def _write(
     )
     text = passport.model_dump_json(by_alias=True, indent=2)
     (folder / bundle.PASSPORT).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _accuracy(adapted: Adapted, evaluated: Evaluated) -> dict[str, Any]:
+    """Return what the passport says of the accuracy; nothing in it was timed."""
+    told: dict[str, Any] = {
+        "held_out_frames": len(evaluated.held_out.frames),
+        "threshold": THRESHOLD,
+        "budget": evaluated.verdict.for_passport(),
+    }
+    if evaluated.precision is not None:
+        told[FLOAT] = _average(adapted, evaluated.precision)
+    for part, seen in evaluated.graded.items():
+        told[part] = accuracy.for_passport(seen.grade, seen.labels)
+        if seen.precision is not None:
+            told[part]["average_precision"] = _average(adapted, seen.precision)
+        if part in evaluated.searched:
+            told[part]["search"] = evaluated.searched[part].for_passport()
+    return told
+
+
+def _average(adapted: Adapted, found: AveragePrecision) -> dict[str, Any]:
+    return {
+        "map": round(found.map, 5),
+        "ap50": round(found.ap50, 5),
+        "images": found.images,
+        "objects": found.objects,
+        "labels": {
+            adapted.labels[label]: {
+                "map": round(seen.map, 5), "ap50": round(seen.ap50, 5), "objects": seen.objects,
+            }
+            for label, seen in found.labels.items()
+        },
+    }  # fmt: skip
 
 
 def _shape(spec: bundle.InputSpec) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import re
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.detector.bundle import Bundle
-    from engines.build import Built
+    from engines.gate import Gate
     from engines.inspection import Order
     from engines.progress import Progress
 
@@ -62,17 +63,19 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
     try:
         from engines.build import build
         from engines.inspection import understand
+        from engines.outcome import print_result
     except ImportError as error:
         raise MissingPackage(
             f"{error.name} is not installed", "pip install 'aisle-edge[build]'"
         ) from error
+    gate = _gate(arguments)
     adapted = understand(_order(arguments))
     print("\n".join(adapted.explain()), flush=True)
     if arguments.explain:
         return
     with shown(console) as progress:
-        built = build(adapted, arguments.images, arguments.out, progress)
-    _report(built)
+        built = build(adapted, arguments.images, arguments.out, progress, gate)
+    print_result(built)
     if arguments.runtime == "onnxruntime":
         return
     try:
@@ -119,30 +122,16 @@ def _order(arguments: argparse.Namespace) -> Order:
     )
 
 
-def _report(built: Built) -> None:
-    bundle, timed = built.bundle, built.speed
-    passport = bundle.passport
-    frames = passport.accuracy["held_out_frames"]
-    for part, found in passport.accuracy.items():
-        if isinstance(found, dict):
-            print(
-                f"{part}: on {frames} held-out frames {found['matched']} of {found['reference']} "
-                f"float detections kept ({found['recall']:.3f}), precision "
-                f"{found['precision']:.3f}, IoU {found['mean_iou']:.3f}, score shift "
-                f"{found['mean_score_shift']:.4f}"
-            )
-            if found["recall"] < passport.tolerance.kept:
-                print(
-                    f"warning: {part} loses more than {1 - passport.tolerance.kept:.0%} of the "
-                    "float model's detections; look at it before it goes into service",
-                    file=sys.stderr,
-                )
-    print(
-        f"time at {timed['threads']} thread: INT8 {timed['int8_ms']} ms, float "
-        f"{timed['float_ms']} ms, ratio {timed['int8_to_float']} ({timed['cpu']})"
-    )
-    print(
-        f"wrote {bundle.path}: {passport.name} {passport.version}; try: edge verify {bundle.path}"
+def _gate(arguments: argparse.Namespace) -> Gate:
+    from engines.evaluation.budget import Budget
+    from engines.gate import Gate
+
+    return Gate(
+        Budget(max_score_shift=arguments.max_score_shift, max_map_drop=arguments.max_map_drop),
+        annotations=arguments.annotations,
+        allow_drop=arguments.allow_drop,
+        search=arguments.search,
+        tensorrt=arguments.runtime != "onnxruntime",
     )
 
 
@@ -160,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--runtime", choices=("auto", "tensorrt", "onnxruntime"), default="auto",
-        help="tensorrt: a plan or an error; auto: a plan too, where it can be compiled here",
+        help="tensorrt: a plan or an error; auto: a plan too, where it can be compiled here; "
+        "onnxruntime: no graph for TensorRT at all",
     )  # fmt: skip
     parser.add_argument(
         "--workspace", type=int, metavar="MB",
@@ -174,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         help="photos and videos of what it will see, to calibrate and to evaluate on",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="BUNDLE", help="the directory to write")
+    _add_accuracy(parser)
     parser.add_argument(
         "--labels", type=Path, metavar="FILE", help="names, where the model has none"
     )
@@ -196,6 +187,42 @@ def _parser() -> argparse.ArgumentParser:
                         help="print what is inferred from the model, and stop")  # fmt: skip
     parser.epilog = f"aisle-edge {__version__}"
     return parser
+
+
+def _add_accuracy(parser: argparse.ArgumentParser) -> None:
+    accuracy = parser.add_argument_group(
+        "accuracy", "what INT8 may cost; where it costs more, nothing is written and the exit is 4"
+    )
+    accuracy.add_argument(
+        "--annotations", type=Path, metavar="COCO.json",
+        help="what is in the images, by file name: accuracy is mAP then, else agreement with float",
+    )  # fmt: skip
+    accuracy.add_argument(
+        "--max-map-drop", type=_amount, default=0.5, metavar="POINTS",
+        help="of mAP50-95 and of AP50 (default: 0.5, which is 0.005)",
+    )  # fmt: skip
+    accuracy.add_argument(
+        "--max-score-shift", type=_amount, default=0.02, metavar="0..1",
+        help="mean, of detections that score 0.5 or more (default: 0.02)",
+    )  # fmt: skip
+    accuracy.add_argument(
+        "--no-search", dest="search", action="store_false",
+        help="do not look for the layers that must stay float32 when the budget is missed",
+    )  # fmt: skip
+    accuracy.add_argument(
+        "--allow-drop", action="store_true",
+        help="write a bundle that misses the budget; its passport says so",
+    )  # fmt: skip
+
+
+def _amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, found {text!r}")
+    return value
 
 
 def _size(text: str) -> tuple[int, int]:

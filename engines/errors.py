@@ -19,6 +19,16 @@ class ImagesError(BuildError):
     """The images are missing, unreadable or too few."""
 
 
+class AnnotationsError(BuildError):
+    """The annotations are no COCO file, or not of these images, or not of the model's labels."""
+
+
+class DetectsNothing(BuildError):  # noqa: N818 - reads as what happened
+    """The trained model itself detects nothing, or gives no numbers. Exit 4."""
+
+    exit_code = 4
+
+
 class BudgetError(BuildError):
     """The INT8 graphs do not detect what the float model detects. Exit 4."""
 

@@ -11,9 +11,11 @@ from calibration.quantise import Calibrated
 from edge.detector.bundle import load_bundle
 from edge.detector.golden import load_golden
 from engines import build as building
-from engines import cli
+from engines import cli, gate
 from engines.build import build
-from engines.errors import BuildError
+from engines.errors import BudgetError, BuildError, DetectsNothing
+from engines.evaluation.budget import Budget
+from engines.gate import Gate
 from engines.inspection import Order, understand
 from tests import networks
 from tests.unit.test_engines_images import photos
@@ -23,13 +25,32 @@ def nothing_told(*_):
     pass
 
 
-def unquantised(contract, frames, *, progress=None):
-    """Stand in for the quantiser: the float graph, so that what it detects is known."""
-    return Calibrated(cpu=contract, tensorrt=None, report={"method": "none"})
+class Measured:
+    """Stands in for the quantiser: gives what it is told to, so that what is detected is known."""
+
+    default_float = ()
+    layers = ()
+
+    def __init__(self, cpu, tensorrt):
+        self.cpu, self.tensorrt = cpu, tensorrt
+
+    def encode(self, in_float=None):
+        report = {"cpu": {"kept_float": {}}, "tensorrt": {"kept_float": {}}}
+        return Calibrated(self.cpu, self.tensorrt, report)
+
+    def encode_cpu(self, in_float):
+        return self.cpu
+
+    def encode_tensorrt(self, in_float):
+        return self.tensorrt
 
 
-def blinded(contract, frames, *, progress=None):
-    """Stand in for a quantiser that ruins the scores."""
+def exact(contract):
+    return contract
+
+
+def blinded(contract):
+    """Ruin the scores."""
     ruined = onnx.ModelProto()
     ruined.CopyFrom(contract)
     for node in ruined.graph.node:
@@ -37,15 +58,28 @@ def blinded(contract, frames, *, progress=None):
             node.op_type = "Relu"
             node.input[0] = "no"
     ruined.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 84), np.float32), "no"))
-    return Calibrated(cpu=ruined, tensorrt=None, report={})
+    return ruined
+
+
+def dimmed(contract, by=0.05):
+    """Lower every score."""
+    ruined = onnx.ModelProto()
+    ruined.CopyFrom(contract)
+    ruined.graph.initializer.append(numpy_helper.from_array(np.float32(1 - by), "dim"))
+    last = next(node for node in ruined.graph.node if "scores" in node.output)
+    last.output[0] = "bright"
+    ruined.graph.node.append(onnx.helper.make_node("Mul", ["bright", "dim"], ["scores"]))
+    return ruined
 
 
 @pytest.fixture
 def quantiser(monkeypatch):
-    def use(function):
-        monkeypatch.setattr(building, "quantise", function)
+    def use(cpu, tensorrt=exact):
+        monkeypatch.setattr(
+            gate, "measure", lambda graph, frames, progress: Measured(cpu(graph), tensorrt(graph))
+        )
 
-    use(unquantised)
+    use(exact)
     return use
 
 
@@ -61,14 +95,14 @@ def pictures(tmp_path):
     return photos(tmp_path / "photos", 18)
 
 
-def run(model, pictures, out):
+def run(model, pictures, out, **asked):
     adapted = understand(Order(model=model, name="shelf", version="1.2.0"))
-    return build(adapted, [pictures], out, nothing_told).bundle
+    return build(adapted, [pictures], out, nothing_told, Gate(**asked)).bundle
 
 
 @pytest.fixture
 def built(tmp_path, quantiser, model, pictures):
-    return lambda: run(model, pictures, tmp_path / "out")
+    return lambda **asked: run(model, pictures, tmp_path / "out", **asked)
 
 
 def test_it_writes_a_bundle_that_loads(tmp_path, quantiser, model, pictures):
@@ -79,6 +113,7 @@ def test_it_writes_a_bundle_that_loads(tmp_path, quantiser, model, pictures):
         "bundle.json",
         "golden.npz",
         "model.onnx",
+        "model.trt.onnx",
     ]
     assert (passport.name, passport.version, passport.family) == ("shelf", "1.2.0", "ultralytics")
     assert passport.labels == ("box", "can", "tote")
@@ -113,8 +148,6 @@ def passport_threshold(bundle):
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path, quantiser, model, pictures):
-    quantiser(lambda graph, frames, *, progress: Calibrated(graph, graph, {}))
-
     first, second = (run(model, pictures, tmp_path / name).path for name in ("one", "two"))
 
     assert {file.name: file.read_bytes() for file in first.iterdir()} == {
@@ -122,46 +155,86 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, quantiser, model, picture
     }
 
 
-def test_an_int8_graph_that_detects_nothing_is_refused(tmp_path, quantiser, model, pictures):
-    quantiser(blinded)
+@pytest.mark.parametrize("asked", [{}, {"allow_drop": True}, {"search": False}])
+@pytest.mark.parametrize("which", [(blinded, exact), (exact, blinded)])
+def test_an_int8_graph_that_detects_nothing_is_refused(tmp_path, quantiser, built, which, asked):
+    quantiser(*which)
 
-    with pytest.raises(BuildError, match=r"the INT8 graph .* detects nothing"):
-        run(model, pictures, tmp_path / "out")
+    with pytest.raises(BudgetError, match=r"the INT8 graph .* detects nothing") as refused:
+        built(**asked)
 
+    assert refused.value.exit_code == 4
     assert_no_trace(tmp_path)
 
 
-def test_a_tensorrt_graph_that_detects_the_same_is_shipped(quantiser, built):
-    quantiser(lambda graph, frames, *, progress: Calibrated(graph, graph, {}))
+@pytest.mark.parametrize("which", [(dimmed, exact), (exact, dimmed)])
+def test_a_missed_budget_is_refused_with_what_is_missed(tmp_path, quantiser, built, which):
+    quantiser(*which)
+    part = "model.onnx" if which[0] is dimmed else "model.trt.onnx"
 
-    bundle = built()
+    with pytest.raises(BudgetError, match="misses its accuracy budget") as refused:
+        built()
 
-    assert bundle.has("model.trt.onnx")
-    assert bundle.passport.accuracy["model.trt.onnx"]["recall"] == 1
-    assert load_golden(bundle, "model.trt.onnx").expected.scores.max() > 0
+    assert refused.value.exit_code == 4
+    assert f"{part}: score shift of confident detections 0.0" in str(refused.value)
+    assert "Labels that lose most: " in str(refused.value)
+    assert "--allow-drop" in refused.value.hint
+    assert "\n" not in str(refused.value)
+    assert_no_trace(tmp_path)
 
 
-def test_a_tensorrt_graph_that_does_not_is_left_out_and_said_so(quantiser, built, caplog):
-    quantiser(lambda graph, frames, *, progress: Calibrated(graph, blinded(graph, frames).cpu, {}))
+def test_a_missed_budget_may_be_allowed_and_the_passport_says_so(quantiser, built):
+    quantiser(dimmed)
 
-    bundle = built()
+    told = built(allow_drop=True).passport.accuracy["budget"]
+
+    assert (told["held"], told["allow_drop"]) == (False, True)
+    assert "model.onnx: score shift of confident detections" in told["missed"][0]
+
+
+def test_a_larger_budget_may_be_asked_for(quantiser, built):
+    quantiser(dimmed)
+
+    told = built(budget=Budget(max_score_shift=0.06)).passport.accuracy["budget"]
+
+    assert (told["held"], told["limits"]["max_score_shift"]) == (True, 0.06)
+
+
+def test_without_tensorrt_its_graph_is_neither_made_nor_judged(quantiser, built):
+    quantiser(exact, blinded)
+
+    bundle = built(tensorrt=False)
 
     assert not bundle.has("model.trt.onnx")
-    assert list(bundle.passport.accuracy) == ["held_out_frames", "threshold", "model.onnx"]
-    assert "model.trt.onnx is left out: it keeps 0.000" in caplog.text
+    assert "model.trt.onnx" not in bundle.passport.accuracy
+    assert "tensorrt" not in bundle.passport.calibration
 
 
-def test_a_model_that_detects_nothing_is_refused(tmp_path, quantiser, pictures):
-    path = tmp_path / "shelf model.onnx"
-    dead = networks.ultralytics()
-    for weights in dead.graph.initializer:
+def dead(bias):
+    """Return a model whose every score is the sigmoid of about `bias`."""
+    model = networks.ultralytics()
+    for weights in model.graph.initializer:
         if np.allclose(numpy_helper.to_array(weights), -0.5) and weights.dims == [3]:
-            weights.CopyFrom(numpy_helper.from_array(np.full(3, -30, np.float32), weights.name))
-    onnx.save(dead, path)
+            weights.CopyFrom(numpy_helper.from_array(np.full(3, bias, np.float32), weights.name))
+    return model
 
-    with pytest.raises(BuildError, match=r"detects nothing above 0.25 on any of 18 images"):
+
+@pytest.mark.parametrize(
+    ("bias", "said"),
+    [
+        (-30, r"detects nothing: every score is 0 on all 18 images"),
+        (-4, r"detects nothing above 0.25 on any of 18 images: the best score is 0\.\d+ \("),
+        (np.nan, r"gives no numbers on 6 of 6 images: NaN first appears in tensor '.*', made by"),
+    ],
+)
+def test_a_model_that_detects_nothing_itself_is_refused(tmp_path, quantiser, pictures, bias, said):
+    path = tmp_path / "shelf model.onnx"
+    onnx.save(dead(bias), path)
+
+    with pytest.raises(DetectsNothing, match=said) as refused:
         run(path, pictures, tmp_path / "out")
 
+    assert refused.value.exit_code == 4
     assert_no_trace(tmp_path)
 
 

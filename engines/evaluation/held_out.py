@@ -1,0 +1,184 @@
+"""The frames that INT8 is judged on: unseen by calibration, and showing something."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge.detector.golden import FLOAT
+from edge.detector.letterbox import letterbox
+from edge.detector.runtime import RawDetections
+from engines.evaluation.accuracy import THRESHOLD, run_graph
+from engines.evaluation.sound import refuse_blind, refuse_not_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edge.frame import Image
+    from engines.evaluation.coco import Annotated, Truth
+    from engines.images import Selection
+    from engines.inspection import Adapted
+
+    Progress = Callable[[str, int, int], None]
+
+MOST_ANNOTATED = 300
+"""Annotated images beyond which more only take time; chosen evenly at random, always the same."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """G letterboxed frames, uint8 (H, W, 3) BGR each, and what the float model finds in them."""
+
+    frames: list[Image]
+    truths: list[Truth | None]
+    """What the annotations say of each; None where they say nothing."""
+    raw: RawDetections
+
+    def __post_init__(self) -> None:
+        lengths = (len(self.frames), len(self.truths), len(self.raw.scores))
+        if len(set(lengths)) != 1:
+            raise ValueError(f"HeldOut: expected one truth and output a frame, got {lengths}")
+
+    @property
+    def annotated(self) -> tuple[list[int], list[Truth]]:
+        """Which frames are annotated, and how."""
+        known = [(i, truth) for i, truth in enumerate(self.truths) if truth is not None]
+        return [i for i, _ in known], [truth for _, truth in known]
+
+    def only(self, places: Sequence[int]) -> HeldOut:
+        """Return these of the frames."""
+        frames, truths = [self.frames[i] for i in places], [self.truths[i] for i in places]
+        return HeldOut(frames, truths, _rows(self.raw, places))
+
+
+def choose(
+    adapted: Adapted, chosen: Selection, annotated: Sequence[Annotated], progress: Progress
+) -> tuple[Selection, HeldOut]:
+    """Return the frames to calibrate on, and those to judge on with the float model's detections.
+
+    Annotated images that calibration does not see are added to what was held out. Where all that
+    is held out shows nothing, calibration gives away every other frame that does. Raises
+    `DetectsNothing` where none does, or where the model gives no numbers.
+    """
+    frames, truths = list(chosen.held_out), _unknown(chosen.held_out)
+    if annotated:
+        frames, truths = _with_annotated(adapted, chosen, annotated, progress)
+    raw = float_detections(adapted, frames, progress)
+    if _detecting(raw):
+        return chosen, HeldOut(frames, truths, raw)
+    _log.warning("the float model detects nothing on %d held-out images", len(frames))
+    others = float_detections(adapted, chosen.calibration, progress)
+    given = _detecting(others)[::2]
+    if not given:
+        refuse_blind(adapted, _joined(raw, others))
+    frames += [chosen.calibration[index] for index in given]
+    left = [f for index, f in enumerate(chosen.calibration) if index not in given]
+    kept = replace(chosen, calibration=left, held_out=frames)
+    return kept, HeldOut(frames, truths + _unknown(given), _joined(raw, _rows(others, given)))
+
+
+def float_detections(
+    adapted: Adapted, frames: Sequence[Image], progress: Progress
+) -> RawDetections:
+    """Run the float contract graph; raises `DetectsNothing` where it gives no numbers."""
+    raw = run_graph(
+        adapted.graph, frames, lambda done, total: progress(f"evaluating {FLOAT}", done, total)
+    )
+    refuse_not_numbers(adapted, frames, raw)
+    return raw
+
+
+def set_aside(
+    adapted: Adapted, chosen: Selection, held: HeldOut, count: int, progress: Progress
+) -> tuple[HeldOut, HeldOut]:
+    """Return up to `count` frames to search on, and the frames that are left to judge on.
+
+    A search that looked at all held-out frames would pass its own examination. So it gets half of
+    the annotated ones; without annotations frames of the calibration that show something.
+    """
+    annotated, _ = held.annotated
+    if len(annotated) > 1:
+        taken = _spread(annotated[1::2], count)
+        return held.only(taken), held.only([i for i in range(len(held.frames)) if i not in taken])
+    raw = float_detections(adapted, chosen.calibration, progress)
+    taken = _spread(_detecting(raw) or range(len(chosen.calibration)), count)
+    frames = [chosen.calibration[index] for index in taken]
+    return HeldOut(frames, _unknown(frames), _rows(raw, taken)), held
+
+
+def _spread(items: Sequence[int], count: int) -> list[int]:
+    places = np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))
+    return [items[place] for place in places]
+
+
+def _with_annotated(
+    adapted: Adapted, chosen: Selection, annotated: Sequence[Annotated], progress: Progress
+) -> tuple[list[Image], list[Truth | None]]:
+    """Return the annotated frames that calibration does not see, then what else was held out."""
+    seen = {_digest(frame) for frame in chosen.calibration}
+    frames: list[Image] = []
+    truths: list[Truth | None] = []
+    # Neighbours in a folder are neighbours in time: the first 300 would be one aisle.
+    order = np.random.default_rng(0).permutation(len(annotated))
+    for number, index in enumerate(order):
+        if len(frames) == MOST_ANNOTATED:
+            break
+        progress("reading annotated images", number, len(order))
+        read = _read(adapted, annotated[index])
+        if read is not None and (digest := _digest(read[0])) not in seen:
+            seen.add(digest)
+            frames.append(read[0])
+            truths.append(read[1])
+    if not frames:
+        _log.warning(
+            "all %d annotated images are calibrated on: accuracy is agreement with the float "
+            "model; give --images that are not annotated too",
+            len(annotated),
+        )
+    others = [frame for frame in chosen.held_out if _digest(frame) not in seen]
+    return frames + others, truths + _unknown(others)
+
+
+def _read(adapted: Adapted, item: Annotated) -> tuple[Image, Truth] | None:
+    import cv2
+
+    image = cv2.imread(str(item.path), cv2.IMREAD_COLOR)
+    if image is None:
+        _log.warning("%s: not an image that OpenCV can read; left out", item.path)
+        return None
+    found = (image.shape[1], image.shape[0])
+    if item.size_wh not in {found, (0, 0)}:
+        _log.warning("%s: annotated as %s pixels, is %s; left out", item.path, item.size_wh, found)
+        return None
+    frame, placement = letterbox(np.asarray(image, np.uint8), adapted.input)
+    return frame, item.truth(placement)
+
+
+def _unknown(frames: Sequence[object]) -> list[Truth | None]:
+    return [None for _ in frames]
+
+
+def _digest(frame: Image) -> bytes:
+    return hashlib.sha256(frame.tobytes()).digest()
+
+
+def _detecting(raw: RawDetections) -> list[int]:
+    return [int(index) for index in np.flatnonzero((raw.scores >= THRESHOLD).any(axis=1))]
+
+
+def _rows(raw: RawDetections, rows: Sequence[int]) -> RawDetections:
+    return RawDetections(raw.boxes[rows], raw.scores[rows], raw.labels[rows])
+
+
+def _joined(first: RawDetections, second: RawDetections) -> RawDetections:
+    return RawDetections(
+        np.concatenate([first.boxes, second.boxes]),
+        np.concatenate([first.scores, second.scores]),
+        np.concatenate([first.labels, second.labels]),
+    )

@@ -1,0 +1,196 @@
+"""The accuracy gate of a build: encode, judge, and search where the budget is missed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from calibration.quantise import Calibrated, measure
+from edge.detector import bundle
+from engines.errors import BudgetError
+from engines.evaluation import held_out
+from engines.evaluation.budget import Budget, worst_labels
+from engines.evaluation.evaluated import Judge, refuse_blind
+from engines.search import LARGEST_SHARE, Searched, Trials, by_effect, fewest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import onnx
+
+    from calibration.layers import Layer
+    from calibration.quantise import Measured
+    from engines.evaluation.budget import Verdict
+    from engines.evaluation.evaluated import Graded
+    from engines.evaluation.held_out import HeldOut
+    from engines.images import Progress, Selection
+    from engines.inspection import Adapted
+
+SEARCH_FRAMES = 40
+_AIMS = (0.9, 0.75, 0.6)
+"""Share of a limit that a search aims at; the next where the held-out frames say it was not enough.
+"""
+_OPTIMISM = 0.5
+"""The search's frames were calibrated on and look better than unseen ones; by half at most."""
+_WORST_LAYERS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What is asked of the accuracy, and what may be done for it."""
+
+    budget: Budget = field(default_factory=Budget)
+    annotations: Path | None = None
+    """COCO JSON of some of the images."""
+    allow_drop: bool = False
+    """Ship what misses the budget, and say so in the passport."""
+    search: bool = True
+    tensorrt: bool = True
+    """Make the TensorRT graph too."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The graphs to make."""
+        trt = (bundle.TENSORRT_GRAPH,) if self.tensorrt else ()
+        return (bundle.PORTABLE_GRAPH, *trt)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The graphs that passed the gate, or were let through."""
+
+    calibrated: Calibrated
+    judge: Judge
+    """With the frames that it judged on."""
+    graded: Mapping[str, Graded]
+    searched: Mapping[str, Searched]
+    verdict: Verdict
+
+    @property
+    def graphs(self) -> dict[str, onnx.ModelProto]:
+        """By part."""
+        return _graphs(self.calibrated)
+
+
+def pass_gate(
+    adapted: Adapted, chosen: Selection, held: HeldOut, gate: Gate, progress: Progress
+) -> Passed:
+    """Return graphs that hold the budget, the fewest layers in float; raises `BudgetError`."""
+    measured = measure(adapted.graph, chosen.calibration, progress)
+    judge = Judge(held, adapted.labels, gate.budget)
+    calibrated = _only(measured.encode(() if gate.search else None), gate)
+    graded = _grade(judge, calibrated, progress)
+    searched: dict[str, Searched] = {}
+    if gate.search and not _held(graded):
+        aside, held = held_out.set_aside(adapted, chosen, held, SEARCH_FRAMES, progress)
+        search = _Search(measured, Judge(aside, adapted.labels, gate.budget), gate, progress)
+        judge = Judge(held, adapted.labels, gate.budget)
+        for aim in _AIMS:
+            searched |= search.run(graded, aim)
+            calibrated = _only(_encode(measured, searched), gate)
+            graded = _grade(judge, calibrated, progress)
+            if _held(graded):
+                break
+    refuse_blind(adapted.order.model.name, graded)
+    verdict = judge.verdict(graded, allow_drop=gate.allow_drop)
+    if not verdict.held and not gate.allow_drop:
+        raise _refusal(adapted, measured, graded, verdict, gate)
+    return Passed(calibrated, judge, graded, searched, verdict)
+
+
+class _Search:
+    """Searches each graph that misses the budget, on frames that it is not judged on."""
+
+    def __init__(self, measured: Measured, judge: Judge, gate: Gate, progress: Progress) -> None:
+        self._measured = measured
+        self._judge = judge
+        self._progress = progress
+        self._trials = {part: Trials(partial(self._use, part)) for part in gate.parts}
+        self._optimism: dict[str, float] = {}
+
+    def run(self, graded: Mapping[str, Graded], aim: float) -> dict[str, Searched]:
+        """Return the layers to keep for the graphs that do not hold yet."""
+        return {part: self._one(part, seen, aim) for part, seen in graded.items() if not seen.held}
+
+    def _one(self, part: str, seen: Graded, aim: float) -> Searched:
+        trials, layers = self._trials[part], self._measured.layers
+        if part not in self._optimism:
+            here = trials.use(()) or 0.0
+            self._optimism[part] = min(1.0, max(_OPTIMISM, here / seen.use))
+        noise = _noise(part, layers)
+        return fewest(part, by_effect(layers, noise), noise, trials, aim * self._optimism[part])
+
+    def _use(self, part: str, names: tuple[str, ...]) -> float:
+        trials = self._trials[part]
+        self._progress(f"searching {part}, {len(names)} layers in float", trials.tried, trials.most)
+        graph = _encode_one(self._measured, part, names)
+        return self._judge.grade(part, graph, lambda *_: None).use
+
+
+def _noise(part: str, layers: Sequence[Layer]) -> dict[str, float]:
+    if part == bundle.TENSORRT_GRAPH:
+        return {layer.name: layer.tensorrt_noise for layer in layers}
+    return {layer.name: layer.cpu_noise for layer in layers}
+
+
+def _encode_one(measured: Measured, part: str, names: tuple[str, ...]) -> onnx.ModelProto:
+    if part == bundle.TENSORRT_GRAPH:
+        return measured.encode_tensorrt(names)
+    return measured.encode_cpu(names)
+
+
+def _encode(measured: Measured, searched: Mapping[str, Searched]) -> Calibrated:
+    """Return both graphs, each with its own layers in float."""
+    names = {part: found.names for part, found in searched.items()}
+    cpu = measured.encode(names.get(bundle.PORTABLE_GRAPH, ()))
+    trt = measured.encode(names.get(bundle.TENSORRT_GRAPH, ()))
+    report = {**cpu.report, "tensorrt": trt.report["tensorrt"]}
+    return Calibrated(cpu.cpu, trt.tensorrt, report)
+
+
+def _only(calibrated: Calibrated, gate: Gate) -> Calibrated:
+    if gate.tensorrt:
+        return calibrated
+    report = {key: value for key, value in calibrated.report.items() if key != "tensorrt"}
+    return replace(calibrated, tensorrt=None, report=report)
+
+
+def _graphs(calibrated: Calibrated) -> dict[str, onnx.ModelProto]:
+    graphs = {bundle.PORTABLE_GRAPH: calibrated.cpu}
+    if calibrated.tensorrt is not None:
+        graphs[bundle.TENSORRT_GRAPH] = calibrated.tensorrt
+    return graphs
+
+
+def _grade(judge: Judge, calibrated: Calibrated, progress: Progress) -> dict[str, Graded]:
+    return {part: judge.grade(part, graph, progress) for part, graph in _graphs(calibrated).items()}
+
+
+def _held(graded: Mapping[str, Graded]) -> bool:
+    return all(found.held for found in graded.values())
+
+
+def _refusal(
+    adapted: Adapted, measured: Measured, graded: Mapping[str, Graded], verdict: Verdict, gate: Gate
+) -> BudgetError:
+    """Return the error that names what is missed, by which labels, and which layers lose most."""
+    worst = [found for found in graded.values() if not found.held]
+    layers = sorted(measured.layers, key=lambda layer: (-layer.harm, layer.name))[:_WORST_LAYERS]
+    labels = worst_labels(max(worst, key=lambda found: found.use).labels)
+    searched = (
+        f"even with {LARGEST_SHARE:.0%} of the multiplications in float" if gate.search
+        else "without a search (--no-search)"
+    )  # fmt: skip
+    only_trt = [found.part for found in worst] == [bundle.TENSORRT_GRAPH]
+    return BudgetError(
+        f"model {adapted.order.model} misses its accuracy budget in INT8, {searched}: "
+        f"{'; '.join(str(check) for check in verdict.missed[:4])}. Labels that lose most: "
+        f"{', '.join(labels) or 'none by itself'}. Layers that lose most: "
+        f"{', '.join(layer.name for layer in layers)}",
+        "give more images, of the cameras that will use it"
+        + ("" if gate.search else ", leave --no-search out")
+        + (", or --runtime onnxruntime if no device has TensorRT" if only_trt else "")
+        + ", or accept the loss with --allow-drop",
+    )

@@ -1,0 +1,89 @@
+"""What a build came to, for the person who ran it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from edge.detector.golden import FLOAT
+from engines.evaluation.average_precision import POINTS
+
+if TYPE_CHECKING:
+    from engines.build import Built
+    from engines.evaluation.average_precision import AveragePrecision
+    from engines.evaluation.evaluated import Evaluated, Graded
+    from engines.search import Searched
+
+
+def print_result(built: Built) -> None:
+    """Print the verdict, what each graph keeps, what stays float32 and why, and the next step."""
+    evaluated, passport = built.evaluated, built.bundle.passport
+    for part, found in evaluated.searched.items():
+        print_table(found, part)
+    if evaluated.precision is not None:
+        print(f"{FLOAT}: {_average(evaluated.precision)}")
+    for seen in evaluated.graded.values():
+        _print_graded(seen, len(evaluated.held_out.frames))
+    _print_verdict(evaluated)
+    timed = evaluated.speed
+    print(
+        f"time at {timed['threads']} thread: INT8 {timed['int8_ms']} ms, float "
+        f"{timed['float_ms']} ms, ratio {timed['int8_to_float']} ({timed['cpu']})"
+    )
+    print(
+        f"wrote {built.bundle.path}: {passport.name} {passport.version}; try: "
+        f"edge verify {built.bundle.path}"
+    )
+
+
+def print_table(found: Searched, part: str) -> None:
+    """Print the layers that stay float32: what each costs in INT8, and what it would buy."""
+    title = f"{part}: {len(found.layers)} layers stay float32, {found.tried} encodings tried"
+    table = Table(title=title, title_justify="left")
+    table.add_column("layer", overflow="fold")
+    for name in ("multiplications", "noise", "uses of the limit", "INT8 would save"):
+        table.add_column(name, justify="right")
+    for layer in found.layers:
+        table.add_row(
+            layer.name,
+            f"{layer.share:.1%}",
+            f"{layer.noise:.4f}",
+            "-" if layer.cost is None else f"{layer.cost:+.0%}",
+            "-" if layer.milliseconds is None else f"{layer.milliseconds:.2f} ms",
+        )
+    Console(soft_wrap=True).print(table)
+    if found.stopped:
+        print(f"{part}: the search ended {found.stopped}")
+
+
+def _print_graded(seen: Graded, frames: int) -> None:
+    agreed, sure = seen.grade.agreement, seen.grade.confident
+    print(
+        f"{seen.part}: on {frames} held-out frames {agreed.matched} of {agreed.reference} float "
+        f"detections kept ({agreed.recall:.3f}), precision {agreed.precision:.3f}, IoU "
+        f"{agreed.mean_iou:.3f}; of {sure.reference} confident ones {sure.kept} kept, score shift "
+        f"{sure.score_shift:.4f}"
+    )
+    if seen.precision is not None:
+        print(f"{seen.part}: {_average(seen.precision)}")
+
+
+def _average(found: AveragePrecision) -> str:
+    return (
+        f"mAP50-95 {found.map * POINTS:.1f}, AP50 {found.ap50 * POINTS:.1f} points on "
+        f"{found.objects} objects in {found.images} images"
+    )
+
+
+def _print_verdict(evaluated: Evaluated) -> None:
+    verdict = evaluated.verdict
+    if verdict.held:
+        tightest = max(verdict.checks, key=lambda check: check.use)
+        print(f"accuracy budget held; tightest: {tightest}")
+    for check in verdict.missed:
+        print(f"warning: allowed by --allow-drop: {check}", file=sys.stderr)
+    for warning in verdict.warnings:
+        print(f"warning: {warning}", file=sys.stderr)

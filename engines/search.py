@@ -1,0 +1,191 @@
+"""The fewest layers to keep in float32 for an accuracy: ranked, bisected, pruned."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from calibration.layers import Layer
+
+LARGEST_SHARE = 0.5
+"""Of all multiplications: with more than that in float it is no INT8 model any more."""
+MOST_TRIES = 40
+"""Encodings that are run for one graph: so that the same inputs end in the same layers."""
+SECONDS = 300.0
+"""After so long a search ends with what it has, where the machine is slow."""
+_SMALL = 0.002
+"""Share of the multiplications that any layer in float costs, however small it is: the way there
+and back."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLayer:
+    """A convolution that stays in float32, by its output tensor."""
+
+    name: str
+    share: float
+    """Of all multiplications, 0..1."""
+    noise: float
+    """Its own, in 8 bits: variance of the error over variance of the output."""
+    cost: float | None
+    """What it would use up of the tightest limit in INT8, 1 being all of it; None: not tried."""
+    milliseconds: float | None = None
+    """What INT8 would save of a frame, on the machine that built it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What a search for one graph ended in."""
+
+    part: str
+    layers: tuple[KeptLayer, ...]
+    use: float
+    """Share of the tightest limit that is used up with these, on the frames of the search."""
+    tried: int
+    stopped: str = ""
+    """Why it ended early, where it did."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers to keep in float32."""
+        return tuple(layer.name for layer in self.layers)
+
+    def timed(self, saved_ms: Mapping[str, float]) -> Searched:
+        """Return the same with what each layer would save in INT8."""
+        return replace(
+            self,
+            layers=tuple(replace(x, milliseconds=saved_ms.get(x.name)) for x in self.layers),
+        )
+
+    def for_passport(self) -> dict[str, Any]:
+        """Return plain values; nothing that was timed."""
+        return {
+            "tried": self.tried,
+            "stopped": self.stopped,
+            "float_share": round(sum(layer.share for layer in self.layers), 5),
+            "layers": [
+                {
+                    "name": layer.name,
+                    "share": round(layer.share, 5),
+                    "noise": round(layer.noise, 5),
+                    "cost": None if layer.cost is None else round(layer.cost, 3),
+                }
+                for layer in self.layers
+            ],
+        }
+
+
+class Trials:
+    """Runs encodings, each once, until there were too many or it took too long.
+
+    `measure` is given the layers in float and returns the share of the tightest limit used up.
+    """
+
+    def __init__(
+        self, measure: Callable[[tuple[str, ...]], float], most: int = MOST_TRIES,
+        seconds: float = SECONDS,
+    ) -> None:  # fmt: skip
+        self._measure = measure
+        self._known: dict[frozenset[str], float] = {}
+        self.most = most
+        self._until = time.monotonic() + seconds
+        self.stopped = ""
+
+    @property
+    def tried(self) -> int:
+        """How many encodings were run."""
+        return len(self._known)
+
+    def use(self, names: Sequence[str]) -> float | None:
+        """Return what is used up with these in float; None when no more may be run."""
+        key = frozenset(names)
+        if key in self._known:
+            return self._known[key]
+        if self.tried >= self.most:
+            self.stopped = f"after {self.most} encodings"
+            return None
+        if time.monotonic() > self._until:
+            self.stopped = "for time: on a faster machine it may find fewer layers"
+            return None
+        self._known[key] = self._measure(tuple(names))
+        return self._known[key]
+
+
+def by_effect(layers: Sequence[Layer], noise: Mapping[str, float]) -> list[Layer]:
+    """Return the layers that gain most accuracy for their multiplications first."""
+
+    def effect(layer: Layer) -> float:
+        return noise[layer.name] * float(layer.influence**0.5) / (layer.share + _SMALL)
+
+    return sorted(layers, key=lambda layer: (-effect(layer), layer.name))
+
+
+def fewest(
+    part: str, order: Sequence[Layer], noise: Mapping[str, float], trials: Trials, aim: float
+) -> Searched:
+    """Return the fewest layers of `order` with which no more than `aim` of a limit is used up.
+
+    The shortest sufficient beginning of `order` is bisected, then each layer of it is tried
+    without, the largest first. Where nothing suffices: the beginning that came closest.
+    """
+    kept = _prefix(order, trials, aim)
+    costs: dict[str, float] = {}
+    for layer in sorted(kept, key=lambda layer: (-layer.share, layer.name)):
+        without = [other for other in kept if other is not layer]
+        use, now = trials.use(_names(without)), trials.use(_names(kept))
+        if use is None or now is None:
+            break
+        if use <= aim:
+            kept = without
+        else:
+            costs[layer.name] = use - now
+    final = trials.use(_names(kept))
+    return Searched(
+        part,
+        tuple(KeptLayer(x.name, x.share, noise[x.name], costs.get(x.name)) for x in kept),
+        use=float("inf") if final is None else final,
+        tried=trials.tried,
+        stopped=trials.stopped,
+    )
+
+
+def _names(layers: Sequence[Layer]) -> tuple[str, ...]:
+    return tuple(layer.name for layer in layers)
+
+
+def _prefix(order: Sequence[Layer], trials: Trials, aim: float) -> list[Layer]:
+    """Return the shortest beginning that suffices: doubled until one does, then bisected."""
+    most = _most_in_float(order)
+    short, long = -1, 0
+    uses: dict[int, float] = {}
+    while True:
+        use = trials.use(_names(order[:long]))
+        if use is None:
+            return list(order[: min(uses, key=lambda count: (uses[count], count), default=0)])
+        uses[long] = use
+        if use <= aim:
+            break
+        if long == most:
+            return list(order[: min(uses, key=lambda count: (uses[count], count))])
+        short, long = long, min(most, max(1, 2 * long))
+    while long - short > 1:
+        middle = (short + long) // 2
+        use = trials.use(_names(order[:middle]))
+        if use is None:
+            break
+        short, long = (short, middle) if use <= aim else (middle, long)
+    return list(order[:long])
+
+
+def _most_in_float(order: Sequence[Layer]) -> int:
+    """Return how many layers may stay in float at most."""
+    share = 0.0
+    for count, layer in enumerate(order):
+        share += layer.share
+        if share > LARGEST_SHARE:
+            return count
+    return len(order)
