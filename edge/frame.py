@@ -26,6 +26,9 @@ class Blindness(str, Enum):
     FROZEN = "frozen"
     BLURRED = "blurred"
     COVERED = "covered"
+    # These two are about one aisle of a camera that moves; the camera itself sees.
+    OUT_OF_VIEW = "out_of_view"
+    AISLE_UNKNOWN = "aisle_unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class FrameStamp:
     monotonic_s: float
     resolution_wh: tuple[int, int]
     blindness: Blindness | None = None
+    aisle: str | None = None
+    """The aisle that a moving camera looks at; None: nobody can tell, or it does not move."""
 
     def __post_init__(self) -> None:
         if self.captured_at.tzinfo is None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from edge.frame import Blindness
 
-from .observation import AisleState, CameraView
+from .observation import AisleState, CameraView, LastSeen
 from .window import Window
 
 if TYPE_CHECKING:
@@ -77,13 +77,14 @@ class Aisle:
             for camera, eye in self._eyes.items()
         )
         seeing = [eye for eye in self._eyes.values() if eye.blindness is None]
-        unknown = None if seeing else views[0].blindness
+        unknown = None if seeing else _why(views)
         counts = self._named(np.max([self._counts(eye) for eye in seeing], axis=0, initial=0))
         confidence = _confidence(seeing, self._labels, counts)
         last = self._state
         same = last is not None and (last.unknown, last.counts) == (unknown, counts)
         since = last.since if last is not None and same else now
-        self._state = AisleState(self.id, since, unknown, counts, confidence, views)
+        seen = None if unknown is None else _last_seen(last, now)
+        self._state = AisleState(self.id, since, unknown, counts, confidence, views, seen)
         return self._state
 
     def _counts(self, eye: _Eye) -> Counts:
@@ -92,6 +93,18 @@ class Aisle:
 
     def _named(self, counts: Counts) -> dict[str, int]:
         return {str(self._labels[i]): int(counts[i]) for i in np.flatnonzero(counts)}
+
+
+def _why(views: Sequence[CameraView]) -> Blindness | None:
+    """Return why nobody sees an aisle: a camera that cannot, rather than one that is elsewhere."""
+    reasons = [view.blindness for view in views]
+    return next((why for why in reasons if why is not Blindness.OUT_OF_VIEW), reasons[0])
+
+
+def _last_seen(before: AisleState | None, now: datetime) -> LastSeen | None:
+    if before is None:
+        return None
+    return LastSeen(now, before.counts) if before.unknown is None else before.last_seen
 
 
 def _confidence(

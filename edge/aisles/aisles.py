@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .aisle import Aisle
 from .observation import AisleObservation
+from .whereabouts import OutOfView
 from .zones import zones_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from .aisle import Essence
     from .observation import AisleState
+    from .zones import Zone
 
 
 class Rate:
@@ -64,6 +66,11 @@ class Aisles:
             for camera, zones in self._zones.items()
             for zone in zones
         }
+        self._moving = {
+            camera.name: OutOfView(config.publish.hysteresis_s)
+            for camera in config.cameras
+            if camera.aisles_by is not None
+        }
         self._heartbeat_s = config.publish.state_heartbeat_s
         self._told: dict[str, tuple[float, Essence]] = {}
 
@@ -80,12 +87,21 @@ class Aisles:
         if stamp.blindness is not None:
             return []
         due = []
-        for zone in self._zones[stamp.camera]:
+        for zone in self._in_view(stamp):
             mine = zone.select(detections, stamp.resolution_wh)
             self._aisles[zone.aisle].see(stamp.camera, stamp.monotonic_s, mine)
             if self._rates[stamp.camera, zone.aisle].due(stamp.monotonic_s):
                 due.append(AisleObservation(zone.aisle, stamp, mine, zone.corners))
         return due
+
+    def _in_view(self, stamp: FrameStamp) -> Sequence[Zone]:
+        """Return the zones that a frame shows; a moving camera's other aisles are told why not."""
+        zones = self._zones[stamp.camera]
+        if (moving := self._moving.get(stamp.camera)) is None:
+            return zones
+        for aisle, why in moving.reasons(stamp, (zone.aisle for zone in zones)):
+            self._aisles[aisle].blind(stamp.camera, why)
+        return [zone for zone in zones if zone.aisle == stamp.aisle]
 
     def states(
         self, cameras: Iterable[CameraStatus], monotonic_s: float, now: datetime

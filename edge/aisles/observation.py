@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge.frame import Blindness
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from edge.detections import Detections
-    from edge.frame import Blindness, FrameStamp
+    from edge.frame import FrameStamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,14 @@ class CameraView:
 
 
 @dataclass(frozen=True, slots=True)
+class LastSeen:
+    """What stood in an aisle when it was last seen, and the UTC time until which it was."""
+
+    until: datetime
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class AisleState:
     """What stands in one aisle, settled over the hysteresis time.
 
@@ -51,8 +61,14 @@ class AisleState:
     confidence: dict[str, float]
     """Mean score per label over the hysteresis window, 0..1."""
     cameras: tuple[CameraView, ...]
+    last_seen: LastSeen | None = None
+    """While it is unknown, if it was ever seen since the start."""
 
     @property
     def partial(self) -> bool:
-        """Whether some, but not all, of its cameras are blind: counts may be too low."""
-        return self.unknown is None and any(view.blindness for view in self.cameras)
+        """Whether some, but not all, of its cameras are blind: counts may be too low.
+
+        A moving camera that is elsewhere is not blind.
+        """
+        fine = {None, Blindness.OUT_OF_VIEW}
+        return self.unknown is None and any(v.blindness not in fine for v in self.cameras)

@@ -92,6 +92,11 @@ class Composer:
                 {"camera": view.camera, **_visibility(view.blindness), "counts": view.counts}
                 for view in state.cameras
             ],
+            "last_seen": state.last_seen
+            and {
+                "until": rfc3339(state.last_seen.until),
+                "counts": state.last_seen.counts,
+            },
         }
         topic = self.topics.state(state.aisle)
         return Outgoing("state", topic, retain=True, body=self._header("state") | body)

@@ -33,6 +33,8 @@ Uuid = Annotated[
 ]
 Point = tuple[Fraction, Fraction]
 Reason = Literal["starting", "stalled", "dark", "blown_out", "frozen", "blurred", "covered"]
+AisleReason = Literal[Reason, "out_of_view", "aisle_unknown"]
+"""The last two: its camera moves, and looks elsewhere, or cannot tell which aisle it looks at."""
 
 
 class _Part(BaseModel):
@@ -90,8 +92,15 @@ class CameraContribution(_Part):
 
     camera: Name
     visibility: Literal["seen", "unknown"]
-    reason: Reason | None = Field(description="Why the camera cannot see; null when it does")
+    reason: AisleReason | None = Field(description="Why the camera cannot see; null when it does")
     counts: dict[str, Count] = Field(description="Objects per label; empty while unknown")
+
+
+class LastSeen(_Part):
+    """What stood in an aisle when it was last seen."""
+
+    until: Time = Field(description="When it ceased to be seen: RFC 3339, UTC, milliseconds")
+    counts: dict[str, Count] = Field(description="Objects per label at that time")
 
 
 class StateMessage(Numbered):
@@ -102,7 +111,7 @@ class StateMessage(Numbered):
     visibility: Literal["seen", "unknown"] = Field(
         description="unknown: no camera of the aisle can see, and counts says nothing"
     )
-    reason: Reason | None = Field(description="Why it is unknown; null while seen")
+    reason: AisleReason | None = Field(description="Why it is unknown; null while seen")
     partial: bool = Field(description="Some, not all, of its cameras are blind: counts may be low")
     since: Time = Field(description="When this state began: RFC 3339, UTC, milliseconds")
     counts: dict[str, Count] = Field(
@@ -111,6 +120,10 @@ class StateMessage(Numbered):
     )
     confidence: dict[str, Fraction] = Field(description="Mean score per label over the hysteresis")
     cameras: tuple[CameraContribution, ...]
+    last_seen: LastSeen | None = Field(
+        description="While it is unknown: what stood there when it was last seen; null while it is "
+        "seen, and when it was not seen since the start"
+    )
 
 
 class FrameInfo(_Part):

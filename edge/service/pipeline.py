@@ -9,6 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from edge.aisles.aisles import Aisles
+from edge.aisles.whereabouts import whereabouts_of
 from edge.capture.camera import Camera
 from edge.capture.mailbox import Mailbox
 from edge.detector.detector import Prepared, prepare
@@ -57,6 +58,10 @@ class Pipeline:
         self.aisles = Aisles(config, bundle.labels, bundle.passport.thresholds)
         self.mailbox: Mailbox[Prepared] = Mailbox(camera.name for camera in config.cameras)
         self.cameras = [Camera(camera, self._deliver) for camera in config.cameras]
+        # Only cameras that move have any.
+        self._whereabouts = {
+            camera.name: found for camera in config.cameras if (found := whereabouts_of(camera))
+        }
         self._waits = {camera.name for camera in self.cameras if not camera.live}
         self._observed: deque[tuple[FrameStamp, Detections]] = deque(maxlen=OBSERVATIONS)
         self._unreported = 0
@@ -88,6 +93,8 @@ class Pipeline:
         """
         if frame.stamp.blindness is not None:
             return False
+        if whereabouts := self._whereabouts.get(frame.stamp.camera):
+            frame = whereabouts.stamped(frame)
         item = prepare(frame, self._spec, self._engine.runtime)
         if frame.stamp.camera not in self._waits:
             return self.mailbox.put(frame.stamp.camera, item)
