@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from edge.aisles.classifier import read_passport
 from edge.capture.source import parse_source
 from edge.config import Config
 from edge.config_problems import nearest, printable, problems_of, shown
@@ -37,6 +38,14 @@ class ConfigFile:
     def refuse_unknown_labels(self, known: Sequence[str]) -> None:
         """Raise `ConfigError` naming each label that is not one of the bundle's `known` labels."""
         if problems := list(_unknown_labels(self.config, tuple(known))):
+            raise _refusal(self.path, self.tree, problems)
+
+    def refuse_unknown_aisles(self) -> None:
+        """Raise `ConfigError` naming each aisle that its moving camera's classifier does not know.
+
+        Raises `BundleError` for a classifier that cannot be read.
+        """
+        if problems := list(_unknown_aisles(self.config)):
             raise _refusal(self.path, self.tree, problems)
 
 
@@ -132,6 +141,17 @@ def _unknown_labels(config: Config, known: tuple[str, ...]) -> Iterator[Problem]
             for label in aisle.threshold if isinstance(aisle.threshold, dict) else ():
                 if label not in known:
                     yield (*where, "threshold", label), _no_such_label(label, known)
+
+
+def _unknown_aisles(config: Config) -> Iterator[Problem]:
+    for i, camera in enumerate(config.cameras):
+        if camera.aisles_by is None or camera.aisles_by.classifier is None:
+            continue
+        known = read_passport(camera.aisles_by.classifier).aisles
+        for j, aisle in enumerate(camera.aisles):
+            if aisle.id not in known:
+                knows = f"knows no aisle {aisle.id}; it knows {printable(', '.join(known))}"
+                yield ("cameras", i, "aisles", j, "id"), f"the classifier of aisles_by {knows}"
 
 
 def _no_such_label(label: str, known: tuple[str, ...]) -> str:

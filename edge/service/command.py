@@ -97,6 +97,7 @@ def _read(path: Path) -> _Plan:
     file = read_config_file(path)
     bundle = load_bundle(file.config.bundle)
     file.refuse_unknown_labels(bundle.labels)
+    file.refuse_unknown_aisles()
     return _Plan(file.config, bundle)
 
 

@@ -33,6 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
         file.refuse_unknown_labels(load_bundle(file.config.bundle).labels)
     except BundleError as error:
         warnings.append(f"bundle: the daemon would not start here: {error}")
+    try:
+        file.refuse_unknown_aisles()
+    except BundleError as error:
+        warnings.append(f"aisles_by: the daemon would not start here: {error}")
     print(f"{arguments.file}: ok ({_summary(file.config)})")
     for warning in warnings:
         print(f"warning: {warning}")

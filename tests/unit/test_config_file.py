@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.aisles.classifier import Passport
 from edge.config_file import load_config, read_config_file
 from edge.config_problems import shown
 from edge.errors import ConfigError
@@ -255,3 +256,21 @@ def test_any_bytes_are_refused_in_one_line_each(tmp_path_factory, raw):
 
 def test_a_key_path_reads_like_the_file():
     assert shown(("cameras", 0, "aisles", 1, "zone")) == "cameras[0].aisles[1].zone"
+
+
+def test_aisles_the_classifier_does_not_know_are_named(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        MINIMAL.replace('{id: "07"}', '{id: "07"}, {id: "17"}').replace(
+            "    aisles:", f"    aisles_by: {{classifier: {tmp_path}}}\n    aisles:"
+        )
+    )
+    passport = Passport(aisles=("07", "08"), width=160, height=90, sha256="")
+    (tmp_path / "classifier.json").write_text(passport.model_dump_json())
+
+    with pytest.raises(ConfigError) as error:
+        read_config_file(path).refuse_unknown_aisles()
+
+    assert error.value.problems == [
+        f"{path}:6: cameras[0].aisles[1].id: the classifier of aisles_by knows no aisle 17; it knows 07, 08"
+    ]
