@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.reporting.mqtt import Acknowledged, Down, Up
+from edge.reporting.link import Acknowledged, Arrived, Down, Up
 
 
 class FakeConnection:
@@ -10,6 +10,8 @@ class FakeConnection:
 
     def __init__(self, broker, client_id, on_event, *, will=None, subscribe=None):
         self.client_id = client_id
+        self.subscribe = subscribe
+        self.largest = None
         self.will = will
         self.where = "mqtt broker:1883"
         self.link = 0
@@ -18,12 +20,14 @@ class FakeConnection:
         self.stopped = False
         self.sent = []
         """(mid, topic, payload, retain) of the present link."""
+        self.correlations = []
         self.dropped = []
         self._on_event = on_event
 
-    def publish(self, topic, payload, *, retain):
+    def publish(self, topic, payload, *, retain, correlation=None):
         if not self.up:
             return None
+        self.correlations.append(correlation)
         self.sent.append((len(self.sent) + 1, topic, payload, retain))
         return self.link, len(self.sent)
 
@@ -48,6 +52,9 @@ class FakeConnection:
     def go_down(self):
         self.up = False
         self._on_event(Down(self.link))
+
+    def bring(self, **arrived):
+        self._on_event(Arrived(**arrived))
 
     def acknowledge(self, mid, error=None, link=None):
         self._on_event(Acknowledged(link or self.link, mid, error))

@@ -142,6 +142,7 @@ class Gpu:
             "memcpy_htod_async": memcpy_htod_async,
             "memcpy_dtoh_async": memcpy_dtoh_async,
             "memcpy_dtod_async": memcpy_dtod_async,
+            "memset_d8_async": memset_d8_async,
             "module_from_buffer": Module,
         }.items():
             setattr(driver, name, functools.partial(part, self))
@@ -289,6 +290,10 @@ def memcpy_dtoh_async(gpu, dest, src, stream):
 
 def memcpy_dtod_async(gpu, dest, src, size, stream):
     stream.do(lambda: ctypes.memmove(int(dest), int(src), size))
+
+
+def memset_d8_async(gpu, dest, data, count, stream):
+    stream.do(lambda: ctypes.memset(int(dest), data, count))
 
 
 @functools.cache

@@ -1,87 +1,34 @@
 """What a real GPU does with our kernel and memory: `tests/gpu/run` starts it, docs/gpu.md keeps it.
 
-Each part prints one JSON object, and fails with an exception where something is wrong. None needs
-a builder of TensorRT.
+Each part prints one JSON object, and fails with an exception where something is wrong. None but
+`pipeline` needs a full TensorRT.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
+import itertools
 import json
-import resource
 import sys
-import threading
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edge.detector.bundle import InputSpec, load_bundle
-from edge.detector.cuda import (
-    Device,
-    DeviceMemory,
-    LetterboxKernel,
-    PinnedFrames,
-    current_context,
-    free_pinned,
-)
+from edge.detector.cuda import DeviceMemory, LetterboxKernel, free_pinned
+from edge.detector.detector import Prepared, UnderWay
 from edge.detector.letterbox import letterbox, place
 from edge.detector.tensorrt import TensorRt
-from edge.errors import PlanRefused
-from engines.kernel import compile_kernel
-from tests.gpu.plans import FOREIGN, bundle_with
+from tests.gpu import contexts, others
+from tests.gpu.bench import FULL_HD, NETWORK, Bench, copy_bandwidth, milliseconds
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-FULL_HD = (1920, 1080)
-NETWORK = InputSpec(width=640, height=640, letterbox="centered", pad=114)
-COPIED_BYTES = 256 << 20
-"""More than any cache holds."""
 POLICIES = ("centered", "top-left", "stretch")
-
-
-compiled_kernel = functools.cache(compile_kernel)
-
-
-class Bench:
-    """A device with the kernel loaded, in its context until the end."""
-
-    def __init__(self) -> None:
-        self.device = Device()
-        self.cuda = self.device.cuda
-        self._current = self.device.current()
-
-    def __enter__(self) -> Self:
-        self._current.__enter__()
-        self.cubin = compiled_kernel(self.device.compute_capability)
-        self.kernel = LetterboxKernel(self.device, self.cubin, NETWORK)
-        self.stream = self.cuda.Stream()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        del self.kernel, self.stream
-        self._current.__exit__(*error)
-        self.device.release()
-
-    def upload(self, image: np.ndarray) -> DeviceMemory:
-        memory = DeviceMemory(self.device, image.nbytes)
-        self.cuda.memcpy_htod_async(memory.address, image, self.stream)
-        self.stream.synchronize()
-        return memory
-
-    def milliseconds(self, work: Any, rounds: int) -> float:
-        """Return the median time of `work` on the stream, by the GPU's clock."""
-        times = []
-        for _ in range(rounds + 3):
-            before, after = self.cuda.Event(), self.cuda.Event()
-            before.record(self.stream)
-            work()
-            after.record(self.stream)
-            after.synchronize()
-            times.append(after.time_since(before))
-        return float(np.median(times[3:]))
+SECTOR_BYTES = 32
+"""What a GPU reads from memory at least."""
+BATCHES = 4
+"""Batches of frames that a launch takes in turn: as in a pipeline, none is in a cache yet."""
 
 
 def letterboxed(bench: Bench, spec: InputSpec, images: list[np.ndarray]) -> np.ndarray:
@@ -124,21 +71,30 @@ def kernel(cases: int) -> dict[str, object]:
 
 
 def speed(batch: int, rounds: int) -> dict[str, object]:
-    """Time 1080p to 640 against the copy bandwidth; bytes are those of the memory lines touched."""
+    """Time 1080p to 640 against the time that a copy takes for as many bytes of memory."""
     with Bench() as bench:
         rng = np.random.default_rng(0)
         image = rng.integers(0, 256, (FULL_HD[1], FULL_HD[0], 3), np.uint8)
-        frames = [bench.upload(image) for _ in range(batch)]
+        frames = [[bench.upload(image) for _ in range(batch)] for _ in range(BATCHES)]
         out = DeviceMemory(bench.device, batch * NETWORK.width * NETWORK.height * 3)
         placed = place(FULL_HD, NETWORK)
-        where = [(frame.address, placed) for frame in frames]
-        took = bench.milliseconds(
-            lambda: bench.kernel.launch(bench.stream, where, out.address), rounds
+
+        def launch(*batches: int) -> None:
+            for index in batches:
+                where = [(frame.address, placed) for frame in frames[index]]
+                bench.kernel.launch(bench.stream, where, out.address)
+
+        took = milliseconds(
+            bench.device,
+            bench.stream,
+            lambda: launch(0),
+            rounds,
+            before=lambda: launch(*range(1, BATCHES)),
         )
         bandwidth = copy_bandwidth(bench, rounds)
-        moved = batch * (rows_read(placed.size_wh[1]) * FULL_HD[0] * 3) + out.nbytes
+        moved = batch * sectors_read(FULL_HD, placed.size_wh) * SECTOR_BYTES + out.nbytes
         floor = moved / bandwidth * 1e3
-        for part in (*frames, out):
+        for part in (*itertools.chain(*frames), out):
             part.free()
     return {
         "batch": batch,
@@ -150,56 +106,18 @@ def speed(batch: int, rounds: int) -> dict[str, object]:
     }
 
 
-def rows_read(height: int) -> int:
-    """Return how many of a 1080p frame's rows a bilinear resize to `height` needs."""
-    numerators = (2 * np.arange(height) + 1) * FULL_HD[1] - height
-    first, rest = np.divmod(np.maximum(numerators, 0), 2 * height)
-    second = np.minimum(first + (rest > 0), FULL_HD[1] - 1)
-    return len(np.union1d(first, second))
+def sectors_read(frame_wh: tuple[int, int], size_wh: tuple[int, int]) -> int:
+    """Return how many sectors of a frame hold pixels that weigh something in a bilinear resize."""
+    columns, rows = (weighing(f, s) for f, s in zip(frame_wh, size_wh, strict=True))
+    bytes_ = (rows[:, np.newaxis] * frame_wh[0] + columns) * 3
+    return len(np.union1d(bytes_ // SECTOR_BYTES, (bytes_ + 2) // SECTOR_BYTES))
 
 
-def copy_bandwidth(bench: Bench, rounds: int) -> float:
-    """Return bytes read and written in a second by a copy within the GPU's memory."""
-    source, target = (DeviceMemory(bench.device, COPIED_BYTES) for _ in range(2))
-    cuda, stream = bench.cuda, bench.stream
-    took = bench.milliseconds(
-        lambda: cuda.memcpy_dtod_async(target.address, source.address, COPIED_BYTES, stream),
-        rounds,
-    )
-    source.free()
-    target.free()
-    return 2 * COPIED_BYTES / took * 1e3
-
-
-def others(rounds: int) -> dict[str, object]:
-    """Time resizes of others, one 1080p frame to 640 x 360, where they are installed."""
-    found: dict[str, object] = {}
-    try:
-        import torch
-        from torchvision.transforms import v2
-    except ImportError as error:
-        found["torchvision"] = f"not run: {error}"
-    else:
-        frame = torch.randint(0, 256, (3, FULL_HD[1], FULL_HD[0]), dtype=torch.uint8, device="cuda")
-        resize = v2.Resize((360, 640), antialias=False)
-        times = []
-        for _ in range(rounds + 3):
-            before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            before.record()
-            resize(frame)
-            after.record()
-            after.synchronize()
-            times.append(before.elapsed_time(after))
-        found["torchvision_us"] = round(float(np.median(times[3:])) * 1e3, 2)
-    import cv2
-
-    frame = np.random.default_rng(0).integers(0, 256, (FULL_HD[1], FULL_HD[0], 3), np.uint8)
-    started = time.perf_counter()
-    for _ in range(rounds):
-        letterbox(frame, NETWORK)
-    found["cpu_letterbox_us"] = round((time.perf_counter() - started) / rounds * 1e6, 1)
-    found["cv2_cuda"] = f"{cv2.cuda.getCudaEnabledDeviceCount()} devices for this OpenCV"
-    return found
+def weighing(pixels: int, size: int) -> np.ndarray:
+    """Return the pixels of one axis that weigh something where it is resized to `size`."""
+    numerators = np.maximum((2 * np.arange(size) + 1) * pixels - size, 0)
+    first, rest = np.divmod(numerators, 2 * size)
+    return np.union1d(first, np.minimum(first + (rest > 0), pixels - 1))
 
 
 def overlap(rounds: int) -> dict[str, object]:
@@ -250,90 +168,54 @@ def overlap(rounds: int) -> dict[str, object]:
     }
 
 
-def hygiene(cycles: int) -> dict[str, object]:
-    """Open, use and close the device over and over, in one thread and in fresh ones."""
-    lost: list[Exception] = []
+def pipeline(path: Path, rounds: int) -> dict[str, object]:
+    """Time frames from the camera's hand to their detections, against upload and engine alone."""
+    bundle = load_bundle(path)
+    spec = bundle.passport.input
+    image = np.random.default_rng(0).integers(0, 256, (FULL_HD[1], FULL_HD[0], 3), np.uint8)
+    with TensorRt(bundle) as runtime:
+        under_way = UnderWay(runtime, spec, bundle.passport.thresholds.default)
 
-    def cycle() -> None:
-        try:
-            use_once()
-            assert current_context() is None, "a context was left on the thread's stack"
-        except Exception as error:  # noqa: BLE001 - raised below, on the main thread
-            lost.append(error)
+        def frames(count: int) -> float:
+            started = time.perf_counter()
+            for _ in range(count):
+                pixels, placement = runtime.prepare(image, spec)
+                under_way.begin([Prepared(None, placement, pixels)])
+                if under_way.full:
+                    under_way.finish()
+            while under_way:
+                under_way.finish()
+            return (time.perf_counter() - started) / count * 1e3
 
-    keeper = Device()  # so that the primary context, and what it holds, lives through all cycles
-    free, resident = [], []
-    for number in range(cycles):
-        if number % 2:
-            thread = threading.Thread(target=cycle)
-            thread.start()
-            thread.join()
-        else:
-            cycle()
-        if lost:
-            raise lost[0]
-        if number in {cycles // 10, cycles - 1}:
-            with keeper.current():
-                free.append(keeper.cuda.mem_get_info()[0])
-            resident.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    keeper.release()
-    grown = free[0] - free[-1]
-    assert grown <= 1 << 20, f"{grown} bytes of the GPU's memory were lost in {cycles} cycles"
+        frames(20)
+        whole = frames(rounds)
+        engine, upload = engine_and_upload(runtime, image.nbytes, rounds)
     return {
-        "cycles": cycles,
-        "gpu_bytes_lost": grown,
-        "host_kb_grown": resident[-1] - resident[0],
+        "runtime": runtime.describe(),
+        "frame_ms": round(whole, 4),
+        "engine_ms": round(engine, 4),
+        "upload_ms": round(upload, 4),
+        "beyond_engine_and_upload_ms": round(whole - engine - upload, 4),
+        "engine_to_frame": round(engine / whole, 4),
     }
 
 
-def use_once() -> None:
-    """Open the device, send a frame through page-locked memory, and let go of everything."""
-    with Bench() as bench:
-        pinned = PinnedFrames()
-        image = np.zeros((480, 640, 3), np.uint8)
-        pinned.hold(image)
-        pinned.provide(bench.device)
-        held = pinned.hold(image)
-        bench.upload(held).free()
-        del held
-        pinned.close()
-
-
-def pycuda() -> dict[str, object]:
-    """Hold the double of pycuda to the real one: it may have nothing that this lacks."""
-    from pycuda import driver
-
-    from tests.fakes import gpu
-
-    double = gpu.Gpu().driver()
-    lacking = [name for name in vars(double) if not hasattr(driver, name)]
-    for fake, real in ((gpu.Stream, driver.Stream), (gpu.Event, driver.Event)):
-        names = [name for name in vars(fake) if not name.startswith("_")]
-        lacking += [name for name in names if not hasattr(real, name)]
-    lacking = [name for name in lacking if name not in {"do", "now", "drain", "reach"}]
-    assert not lacking, f"pycuda has no {lacking}"
-    return {"names": len(vars(double))}
-
-
-def lean() -> dict[str, object]:
-    """Show the lean TensorRT runtime plans that it must refuse, as our runtime would."""
-    Device().release()  # without a driver the lean runtime crashes: asked first, as the daemon does
-    import tensorrt_lean_bindings
-
-    sys.modules["tensorrt"] = tensorrt_lean_bindings
-    version = tensorrt_lean_bindings.__version__
-    refused = {}
-    for name, plan in FOREIGN.items():
-        device = Device()
-        runtime = TensorRt(load_bundle(bundle_with(plan, version, device)))
-        device.release()
-        try:
-            runtime.open()
-        except PlanRefused as error:
-            refused[name] = error.message.partition(": ")[2]
-        else:
-            raise AssertionError(f"a plan that is {name} was not refused")
-    return {"version": version, "refused": refused}
+def engine_and_upload(runtime: TensorRt, nbytes: int, rounds: int) -> tuple[float, float]:
+    """Return the milliseconds of the plan alone, and of one frame's way to the GPU."""
+    gpu = runtime._opened()
+    device = gpu.device
+    with device.current():
+        engine = milliseconds(device, gpu.stream, lambda: gpu.plan.enqueue(1, gpu.stream), rounds)
+        host, target = device.pinned(nbytes, np.uint8), DeviceMemory(device, nbytes)
+        upload = milliseconds(
+            device,
+            gpu.uploads,
+            lambda: device.cuda.memcpy_htod_async(target.address, host, gpu.uploads),
+            rounds,
+        )
+        target.free()
+        free_pinned(host)
+    return engine, 0.0 if device.integrated else upload
 
 
 def about() -> dict[str, object]:
@@ -354,11 +236,12 @@ PARTS = {
     "kernel": lambda given: kernel(given.cases),
     "speed1": lambda given: speed(1, given.rounds),
     "speed8": lambda given: speed(8, given.rounds),
-    "others": lambda given: others(given.rounds),
+    "others": lambda given: others.resizes(given.rounds),
     "overlap": lambda given: overlap(given.rounds),
-    "hygiene": lambda given: hygiene(given.cycles),
-    "pycuda": lambda _: pycuda(),
-    "lean": lambda _: lean(),
+    "hygiene": lambda given: contexts.hygiene(given.cycles),
+    "pycuda": lambda _: contexts.pycuda(),
+    "lean": lambda _: contexts.lean(),
+    "pipeline": lambda given: pipeline(given.bundle, given.rounds),
 }
 
 
@@ -366,6 +249,7 @@ def main(words: list[str] | None = None) -> None:
     """Run one part."""
     parser = argparse.ArgumentParser()
     parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--bundle", type=Path, help="with a plan for this GPU: for `pipeline`")
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--cycles", type=int, default=1000)

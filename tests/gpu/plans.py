@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +12,8 @@ from engines.kernel import compile_kernel
 from tests.plans import write_plan_bundle
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge.detector.cuda import Device
 
 _NOISE = np.random.default_rng(0).integers(0, 256, 1 << 20, np.uint8).tobytes()
@@ -27,9 +27,9 @@ FOREIGN = {
 """By what is wrong. `ftrt` is how plans begin."""
 
 
-def bundle_with(plan: bytes, tensorrt: str, device: Device) -> Path:
-    """Return a bundle with that plan and a passport that says it was made here."""
-    path = write_plan_bundle(Path(tempfile.mkdtemp(prefix="aisle-edge-")) / "bundle")
+def write_bundle_with(plan: bytes, tensorrt: str, device: Device, path: Path) -> Path:
+    """Write a bundle with that plan and a passport that says it was made here."""
+    write_plan_bundle(path)
     (path / "engine.plan").write_bytes(plan)
     (path / "letterbox.cubin").write_bytes(compile_kernel(device.compute_capability))
     passport = json.loads((path / "bundle.json").read_text())

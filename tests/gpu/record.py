@@ -23,6 +23,7 @@ ROWS = {
     "lean": "lean TensorRT runtime refuses what is no plan for it",
     "plan": "`edge-build-engine --plan`, on a full TensorRT",
     "verify": "`edge verify` of that plan",
+    "pipeline": "a 1080p frame from the camera's hand to its detections, against upload and engine",
     "bench": "`edge bench` of that plan",
     "trtexec": "`trtexec` of that plan",
 }

@@ -3,39 +3,69 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from edge.detector.bundle import InputSpec
 from tests.fakes import tensorrt
 from tests.fakes.gpu import CUBIN, ROOT, Gpu, install
-from tests.gpu import measure, plans, record
+from tests.gpu import bench, contexts, measure, others, plans, record
+from tests.plans import TENSORRT, write_plan_bundle
 
 pytestmark = pytest.mark.needs("cv2", "onnxruntime", "onnx")
+
+
+SMALL = InputSpec(width=64, height=64, letterbox="centered", pad=114)
 
 
 @pytest.fixture
 def gpu(monkeypatch):
     gpu = Gpu()
-    install(monkeypatch, gpu, None)
+    install(monkeypatch, gpu, tensorrt.module(TENSORRT, gpu))
     lean = tensorrt.module("11.4.0.106", gpu)
     monkeypatch.setitem(sys.modules, "tensorrt_lean_bindings", lean)
-    monkeypatch.setattr(measure, "COPIED_BYTES", 1 << 16)
-    monkeypatch.setattr(measure, "FULL_HD", (192, 108))
-    small = InputSpec(width=64, height=64, letterbox="centered", pad=114)
-    monkeypatch.setattr(measure, "NETWORK", small)
-    monkeypatch.setattr(measure, "compiled_kernel", lambda compute_capability: CUBIN)
+    for module in (bench, measure, others):
+        monkeypatch.setattr(module, "FULL_HD", (192, 108))
+        monkeypatch.setattr(module, "NETWORK", SMALL)
+        monkeypatch.setattr(module, "SWEPT_BYTES", 1 << 16, raising=False)
+    monkeypatch.setattr(bench, "compiled_kernel", lambda compute_capability: CUBIN)
     monkeypatch.setattr(plans, "compile_kernel", lambda compute_capability: CUBIN)
     return gpu
 
 
 @pytest.mark.parametrize("part", sorted(set(measure.PARTS) - {"others", "pycuda"}))
-def test_every_part_runs_and_leaves_nothing(gpu, capsys, part):
-    measure.main([part, "--cases", "3", "--rounds", "1", "--cycles", "20"])
+def test_every_part_runs_and_leaves_nothing(gpu, capsys, tmp_path, part):
+    bundle = str(write_plan_bundle(tmp_path / "bundle"))
+    measure.main([part, "--bundle", bundle, "--cases", "3", "--rounds", "1", "--cycles", "20"])
 
     (found,) = json.loads(capsys.readouterr().out).values()
     assert found
     assert (gpu.allocated, gpu.pinned, gpu.retained, gpu.stack) == ({}, {}, 0, [])
+
+
+def test_what_is_not_installed_is_not_run_and_that_is_said(gpu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    found = others.resizes(rounds=1)
+
+    assert found["torchvision_us"].startswith("not run: ")
+    assert found["cv2_cuda_us"].startswith("not run: ")
+    assert found["cv2_on_the_cpu_us"] > 0
+
+
+def test_nothing_is_timed_before_all_of_it_is_queued(gpu):
+    """Or the time in which the GPU waits for Python would be counted."""
+    told = []
+
+    with bench.Bench() as one:
+        sweep = sys.modules["pycuda.driver"].memset_d8_async
+        one.cuda.memset_d8_async = lambda *what: (told.append("sweep"), sweep(*what))
+        bench.milliseconds(
+            one.device, one.stream, lambda: told.append("work"), 1, lambda: told.append("before")
+        )
+
+    assert told[:3] == ["sweep", "before", "work"]
 
 
 def test_a_kernel_that_is_wrong_fails_its_part(gpu, monkeypatch):
@@ -54,7 +84,7 @@ def wrong(images, spec):
 
 
 def test_a_lean_runtime_that_takes_anything_fails_its_part(gpu, monkeypatch):
-    monkeypatch.setattr(measure.TensorRt, "open", lambda self: None)
+    monkeypatch.setattr(contexts.TensorRt, "open", lambda self: None)
 
     with pytest.raises(AssertionError, match="was not refused"):
         measure.main(["lean"])
@@ -65,13 +95,27 @@ def test_memory_that_is_lost_fails_its_part(gpu, monkeypatch):
     driver = sys.modules["pycuda.driver"]
     monkeypatch.setattr(driver, "mem_get_info", lambda: (next(free), 1 << 30))
 
-    with pytest.raises(AssertionError, match="were lost in 20 cycles"):
+    with pytest.raises(AssertionError, match="bytes of the GPU's were lost in 20 cycles"):
         measure.main(["hygiene", "--cycles", "20"])
 
 
-def test_a_bilinear_resize_to_a_third_needs_one_row_of_three():
-    assert measure.rows_read(360) == 360
-    assert measure.rows_read(540) == 1080
+def test_a_process_that_grows_fails_its_part(gpu, monkeypatch):
+    sizes = iter([100_000, 100_000 + (64 << 10)])
+    used = {"getrusage": lambda _: SimpleNamespace(ru_maxrss=next(sizes)), "RUSAGE_SELF": 0}
+    monkeypatch.setattr(contexts, "resource", SimpleNamespace(**used))
+
+    with pytest.raises(AssertionError, match="the process grew by 65536 KB"):
+        measure.main(["hygiene", "--cycles", "20"])
+
+
+def test_the_floor_counts_what_a_resize_has_to_read():
+    to_a_third = measure.sectors_read((1920, 1080), (640, 360))
+    to_a_half = measure.sectors_read((1920, 1080), (960, 540))
+
+    assert to_a_third == 360 * 1920 * 3 / 32  # one row of three, of which every sector holds some
+    assert to_a_half == 1080 * 1920 * 3 / 32
+    assert measure.weighing(6, 2).tolist() == [1, 4]
+    assert measure.weighing(2, 4).tolist() == [0, 1]
 
 
 def test_results_go_into_the_table_and_the_rest_is_marked_as_not_run(tmp_path):
