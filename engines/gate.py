@@ -61,6 +61,8 @@ class Gate:
 class Passed:
     """The graphs that passed the gate, or were let through."""
 
+    all_int8: onnx.ModelProto
+    """The CPU graph before any layer was kept in float for the budget."""
     calibrated: Calibrated
     judge: Judge
     """With the frames that it judged on."""
@@ -81,6 +83,7 @@ def pass_gate(
     measured = measure(adapted.graph, chosen.calibration, progress)
     judge = Judge(held, adapted.labels, gate.budget)
     calibrated = _only(measured.encode(() if gate.search else None), gate)
+    all_int8 = calibrated.cpu
     graded = _grade(judge, calibrated, progress)
     searched: dict[str, Searched] = {}
     if gate.search and not _held(graded):
@@ -97,7 +100,7 @@ def pass_gate(
     verdict = judge.verdict(graded, allow_drop=gate.allow_drop)
     if not verdict.held and not gate.allow_drop:
         raise _refusal(adapted, measured, graded, verdict, gate)
-    return Passed(calibrated, judge, graded, searched, verdict)
+    return Passed(all_int8, calibrated, judge, graded, searched, verdict)
 
 
 class _Search:

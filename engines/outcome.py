@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
     from engines.evaluation.evaluated import Evaluated, Graded
     from engines.search import Searched
 
+_SHOWN = 12
+"""Layers in the table."""
+_WIDTH = 120
+"""Where the output is no terminal."""
+
 
 def print_result(built: Built) -> None:
     """Print the verdict, what each graph keeps, what stays float32 and why, and the next step."""
     evaluated, passport = built.evaluated, built.bundle.passport
-    for part, found in evaluated.searched.items():
-        print_table(found, part)
+    for found in evaluated.searched.values():
+        print_table(found)
     if evaluated.precision is not None:
         print(f"{FLOAT}: {_average(evaluated.precision)}")
     for seen in evaluated.graded.values():
@@ -39,24 +45,34 @@ def print_result(built: Built) -> None:
     )
 
 
-def print_table(found: Searched, part: str) -> None:
+def print_table(found: Searched) -> None:
     """Print the layers that stay float32: what each costs in INT8, and what it would buy."""
-    title = f"{part}: {len(found.layers)} layers stay float32, {found.tried} encodings tried"
-    table = Table(title=title, title_justify="left")
-    table.add_column("layer", overflow="fold")
-    for name in ("multiplications", "noise", "uses of the limit", "INT8 would save"):
-        table.add_column(name, justify="right")
-    for layer in found.layers:
+    title = (
+        f"{found.part}: {len(found.layers)} layers stay float32, {found.share:.1%} of the "
+        f"multiplications; {found.tried} encodings tried"
+    )
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("layer", "multiplications", "noise", "costs of the limit", "INT8 would save"):
+        table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
+    worst = sorted(found.layers, key=lambda layer: -(layer.cost or 0.0))
+    for layer in worst[:_SHOWN]:
         table.add_row(
-            layer.name,
+            _short(layer.name),
             f"{layer.share:.1%}",
             f"{layer.noise:.4f}",
             "-" if layer.cost is None else f"{layer.cost:+.0%}",
             "-" if layer.milliseconds is None else f"{layer.milliseconds:.2f} ms",
         )
-    Console(soft_wrap=True).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
+    if len(worst) > _SHOWN:
+        print(f"and {len(worst) - _SHOWN} more, listed in the passport")
     if found.stopped:
-        print(f"{part}: the search ended {found.stopped}")
+        print(f"{found.part}: the search ended {found.stopped}")
+
+
+def _short(name: str) -> str:
+    """Return a tensor's name without what every exporter puts round a convolution's."""
+    return re.sub(r"^/|(/conv)?/Conv_output_0$", "", name)
 
 
 def _print_graded(seen: Graded, frames: int) -> None:

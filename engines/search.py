@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 LARGEST_SHARE = 0.5
 """Of all multiplications: with more than that in float it is no INT8 model any more."""
-MOST_TRIES = 40
+MOST_TRIES = 60
 """Encodings that are run for one graph: so that the same inputs end in the same layers."""
 SECONDS = 300.0
 """After so long a search ends with what it has, where the machine is slow."""
@@ -50,6 +51,11 @@ class Searched:
     """Why it ended early, where it did."""
 
     @property
+    def share(self) -> float:
+        """Multiplications that stay in float32, of all, 0..1."""
+        return sum(layer.share for layer in self.layers)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The layers to keep in float32."""
         return tuple(layer.name for layer in self.layers)
@@ -66,7 +72,7 @@ class Searched:
         return {
             "tried": self.tried,
             "stopped": self.stopped,
-            "float_share": round(sum(layer.share for layer in self.layers), 5),
+            "float_share": round(self.share, 5),
             "layers": [
                 {
                     "name": layer.name,
@@ -129,28 +135,50 @@ def fewest(
 ) -> Searched:
     """Return the fewest layers of `order` with which no more than `aim` of a limit is used up.
 
-    The shortest sufficient beginning of `order` is bisected, then each layer of it is tried
-    without, the largest first. Where nothing suffices: the beginning that came closest.
+    The shortest sufficient beginning of `order` is bisected; then each layer of it is tried in
+    INT8, and those go back that cost least for their multiplications. Where nothing suffices: the
+    beginning that came closest.
     """
     kept = _prefix(order, trials, aim)
+    now = trials.use(_names(kept))
     costs: dict[str, float] = {}
     for layer in sorted(kept, key=lambda layer: (-layer.share, layer.name)):
-        without = [other for other in kept if other is not layer]
-        use, now = trials.use(_names(without)), trials.use(_names(kept))
-        if use is None or now is None:
-            break
-        if use <= aim:
-            kept = without
-        else:
+        use = trials.use(_names([other for other in kept if other is not layer]))
+        if use is not None and now is not None:
             costs[layer.name] = use - now
+    kept = _pruned(kept, costs, trials, aim)
     final = trials.use(_names(kept))
     return Searched(
         part,
         tuple(KeptLayer(x.name, x.share, noise[x.name], costs.get(x.name)) for x in kept),
-        use=float("inf") if final is None else final,
+        use=math.inf if final is None else final,
         tried=trials.tried,
         stopped=trials.stopped,
     )
+
+
+def _pruned(
+    kept: list[Layer], costs: Mapping[str, float], trials: Trials, aim: float
+) -> list[Layer]:
+    """Return what is left when as many cheap layers as possible have gone back to INT8."""
+
+    def price(layer: Layer) -> float:
+        return costs[layer.name] / (layer.share + _SMALL)
+
+    cheap = [layer for layer in sorted(kept, key=lambda x: x.name) if layer.name in costs]
+    cheap.sort(key=price)
+    count, most = 0, len(cheap)
+    while count < most:
+        middle = (count + most + 1) // 2
+        use = trials.use(_names(_without(kept, cheap[:middle])))
+        if use is None:
+            break
+        count, most = (middle, most) if use <= aim else (count, middle - 1)
+    return _without(kept, cheap[:count])
+
+
+def _without(layers: Sequence[Layer], gone: Sequence[Layer]) -> list[Layer]:
+    return [layer for layer in layers if layer not in gone]
 
 
 def _names(layers: Sequence[Layer]) -> tuple[str, ...]:
