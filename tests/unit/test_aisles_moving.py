@@ -1,9 +1,11 @@
 """A camera that moves: only the aisle it looks at is seen, the others are unknown, never empty."""
 
+import json
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 from edge.aisles.aisles import Aisles
 from edge.aisles.whereabouts import Whereabouts, whereabouts_of
@@ -12,6 +14,9 @@ from edge.config import CameraConfig, Config
 from edge.detections import Detections
 from edge.detector.bundle import Thresholds
 from edge.frame import Blindness, Frame, FrameStamp
+from edge.reporting.compose import Composer
+from edge.reporting.messages import json_schema
+from edge.reporting.topics import Topics
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 FPS = 5
@@ -198,3 +203,18 @@ def test_a_camera_that_moves_is():
     camera = CameraConfig(name="a", source="file:///x", aisles=[view], aisles_by=by)
 
     assert whereabouts_of(camera) is not None
+
+
+def test_the_message_of_an_aisle_out_of_view_holds_what_was_last_seen():
+    robot = Robot().drive("07", 3, boxes=2).drive("08", 3)
+    composer = Composer(Topics("aisle-edge", "north", "robot-1"), ("box", "can"))
+
+    message = json.loads(composer.state(robot.last("07")).payload(1))
+
+    Draft202012Validator(json_schema("state")).validate(message)
+    assert (message["visibility"], message["reason"], message["counts"]) == (
+        "unknown",
+        "out_of_view",
+        {},
+    )
+    assert message["last_seen"] == {"until": "2026-01-01T00:00:03.200Z", "counts": {"box": 2}}
