@@ -1,8 +1,10 @@
 """A plan is compiled, proven and kept, on doubles: of the GPU, of TensorRT of each generation."""
 
 import hashlib
+import itertools
 import json
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -52,6 +54,8 @@ def here(monkeypatch, gpu, quirks):
     def use(version):
         install(monkeypatch, gpu, tensorrt.module(version, gpu, quirks))
         monkeypatch.setattr(on_device, "compile_kernel", lambda compute_capability: CUBIN)
+        monkeypatch.setattr(on_device, "WARM_UP_S", 0.0)
+        monkeypatch.setattr(on_device, "ROUNDS", 4)
 
     return use
 
@@ -94,6 +98,16 @@ def test_the_faster_one_is_kept(here, bundle, monkeypatch):
     assert compiled(bundle).passport.plan.precision == "fp16"
     times["int8"] = 1.0
     assert compiled(load_bundle(bundle.path)).passport.plan.precision == "int8"
+
+
+def test_no_plan_is_timed_before_the_clocks_have_risen(here, bundle, monkeypatch):
+    here("10.3.0")
+    monkeypatch.setattr(on_device, "WARM_UP_S", 0.5)
+    clock = itertools.count(0, 0.1)
+    monkeypatch.setattr(on_device, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+
+    assert compiled(bundle).passport.plan.milliseconds == {"int8": 100.0, "fp16": 100.0}
+    assert next(clock) > 2 * (0.5 + on_device.ROUNDS * 0.2)
 
 
 def test_networks_are_strongly_typed_where_they_can_be(here, quirks, bundle, version):
