@@ -192,6 +192,8 @@ class MqttConfig(_Section):
         | None
     ) = None
     """None: on when the port is 8883."""
+    commands: bool | None = None
+    """Whether to carry out commands from the broker; None: where it has us prove who we are."""
 
     def tls_or_none(self) -> TlsConfig | None:
         """Return the TLS settings to use, or None for a plain connection."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .aisle import Aisle
 from .observation import AisleObservation
 from .whereabouts import OutOfView
 from .zones import zones_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from edge.capture.status import CameraStatus
@@ -48,10 +50,16 @@ class Rate:
 
 
 class Aisles:
-    """Owned by one thread: frames' detections and cameras' health in, what to publish out."""
+    """Frames' detections and cameras' health in, what to publish out.
+
+    Owned by one thread, but for `zones`, which any thread may read, and one may change.
+    """
 
     def __init__(self, config: Config, labels: Sequence[str], thresholds: Thresholds) -> None:
-        self._zones = {c.name: zones_of(c, labels, thresholds) for c in config.cameras}
+        self._zones: Mapping[str, tuple[Zone, ...]] = {
+            c.name: zones_of(c, labels, thresholds) for c in config.cameras
+        }
+        self._configured = self._zones
         seen_by: dict[str, list[str]] = {}
         for camera, zones in self._zones.items():
             for zone in zones:
@@ -73,6 +81,28 @@ class Aisles:
         }
         self._heartbeat_s = config.publish.state_heartbeat_s
         self._told: dict[str, tuple[float, Essence]] = {}
+
+    @property
+    def zones(self) -> Mapping[str, tuple[Zone, ...]]:
+        """Every camera's zones, as they count now."""
+        return self._zones
+
+    def count_from(self, threshold: float | None, aisle: str | None, label: int | None) -> None:
+        """Let scores count from `threshold` on, beginning with the next frame.
+
+        No threshold: the configured one. No aisle, no label: all of them.
+        """
+        self._zones = {
+            camera: tuple(
+                zone
+                if aisle not in {None, zone.aisle}
+                else zone.counting_from(
+                    configured.lowest if threshold is None else np.float32(threshold), label
+                )
+                for zone, configured in zip(zones, self._configured[camera], strict=True)
+            )
+            for camera, zones in self._zones.items()
+        }
 
     @property
     def floor(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,12 +59,31 @@ class Zone:
     corners: tuple[tuple[float, float], ...]
     anchor: str
     lowest: npt.NDArray[np.float32]
+    _polygon: npt.NDArray[np.float64] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_polygon", np.array(self.corners, np.float64))
 
     def select(self, detections: Detections, resolution_wh: tuple[int, int]) -> Detections:
         """Return the detections that stand in this zone and count here."""
-        points = anchors(detections, resolution_wh, self.anchor)
-        stands = inside(points, np.array(self.corners, np.float64))
-        return detections.where(stands & (detections.scores >= self.lowest[detections.labels]))
+        return detections.where(self.counted(detections, resolution_wh))
+
+    def counted(
+        self, detections: Detections, resolution_wh: tuple[int, int]
+    ) -> npt.NDArray[np.bool_]:
+        """Return, bool (N,), which detections stand in this zone and count here."""
+        stands = inside(anchors(detections, resolution_wh, self.anchor), self._polygon)
+        counts: npt.NDArray[np.bool_] = detections.scores >= self.lowest[detections.labels]
+        return stands & counts
+
+    def counting_from(
+        self, lowest: npt.NDArray[np.float32] | np.float32, label: int | None
+    ) -> Zone:
+        """Return this zone with other thresholds; None: for every label that counts here."""
+        chosen = np.isfinite(self.lowest)
+        if label is not None:
+            chosen &= np.arange(len(self.lowest)) == label
+        return replace(self, lowest=np.where(chosen, lowest, self.lowest))
 
 
 def zones_of(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .commands import REQUESTS, request_schema
 from .messages import WIRE, json_schema
+from .replies import CommandReply
 
 CHANNELS = {
     "status": ("status", True, "Whether the device is there. Also its Last Will."),
@@ -16,6 +18,8 @@ CHANNELS = {
 }
 """Kind: (topic below the device's own, retained, what it is)."""
 
+REPLY = "command-reply"
+_COMMANDS = {f"command-{name}": name for name in REQUESTS}
 _BASE = "{prefix}/{site}/{device}"
 _PARAMETERS = {
     "prefix": "mqtt.prefix of the configuration; aisle-edge unless set",
@@ -38,27 +42,50 @@ On one topic, of two states the one with the higher seq is the newer.
 
 
 def asyncapi() -> dict[str, Any]:
-    """Return the AsyncAPI 3.0 document of everything a device publishes."""
+    """Return the AsyncAPI 3.0 document of everything a device publishes, and can be asked."""
+    kinds = [*CHANNELS, *_COMMANDS, REPLY]
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Aisle Edge", "version": "1", "description": _ABOUT},
         "defaultContentType": "application/json",
-        "channels": {kind: _channel(kind) for kind in CHANNELS},
-        "operations": {f"publish-{kind}": _operation(kind) for kind in CHANNELS},
-        "components": {"messages": {kind: _message(kind) for kind in CHANNELS}},
+        "channels": {kind: _channel(kind) for kind in CHANNELS}
+        | {kind: _command_channel(kind) for kind in _COMMANDS}
+        | {REPLY: _reply_channel()},
+        "operations": {f"publish-{kind}": _operation(kind) for kind in CHANNELS}
+        | {f"carry-out-{kind}": _command_operation(kind) for kind in _COMMANDS},
+        "components": {"messages": {kind: _message(kind) for kind in kinds}},
     }
 
 
 def documents() -> dict[str, str]:
     """Return what `deploy/schemas` holds: the text of each file by its name."""
     files: dict[str, dict[str, Any]] = {f"{kind}.json": json_schema(kind) for kind in WIRE}
+    files |= {f"{kind}.json": request_schema(name) for kind, name in _COMMANDS.items()}
+    files[f"{REPLY}.json"] = json_schema(REPLY, CommandReply)
     files["asyncapi.json"] = asyncapi()
     return {name: json.dumps(value, indent=2) + "\n" for name, value in files.items()}
 
 
 def _channel(kind: str) -> dict[str, Any]:
     below, _, about = CHANNELS[kind]
-    address = f"{_BASE}/{below}"
+    return _at(f"{_BASE}/{below}", about, kind)
+
+
+def _command_channel(kind: str) -> dict[str, Any]:
+    name = _COMMANDS[kind]
+    return _at(f"{_BASE}/commands/{name}", (REQUESTS[name].__doc__ or "").strip(), kind)
+
+
+def _reply_channel() -> dict[str, Any]:
+    return {
+        "address": None,
+        "description": "The request's response topic (MQTT 5); without one, and in MQTT 3.1.1, "
+        f"{_BASE}/commands/{{command}}/response",
+        "messages": {REPLY: {"$ref": f"#/components/messages/{REPLY}"}},
+    }
+
+
+def _at(address: str, about: str, kind: str) -> dict[str, Any]:
     return {
         "address": address,
         "description": about,
@@ -76,6 +103,15 @@ def _operation(kind: str) -> dict[str, Any]:
         "action": "send",
         "channel": {"$ref": f"#/channels/{kind}"},
         "bindings": {"mqtt": {"qos": 1, "retain": CHANNELS[kind][1]}},
+    }
+
+
+def _command_operation(kind: str) -> dict[str, Any]:
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{kind}"},
+        "bindings": {"mqtt": {"qos": 1, "retain": False}},
+        "reply": {"channel": {"$ref": f"#/channels/{REPLY}"}},
     }
 
 

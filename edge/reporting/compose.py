@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from uuid6 import uuid7
 
 from edge import __version__
+from edge.errors import EdgeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,6 +51,26 @@ class Outgoing:
     def payload(self, seq: int) -> bytes:
         """Return the JSON that goes out, at this position of the sequence."""
         return to_json(self.body | {"seq": seq}, inf_nan_mode="null")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a command, on its way past the outbox."""
+
+    topic: str
+    payload: bytes
+    correlation: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who wants to know what, and where the answer goes."""
+
+    command: str
+    topic: str
+    request: str | None = None
+    """The request's id."""
+    correlation: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +182,23 @@ class Composer:
             "shed": shed,
         }
         return to_json(self._header("status") | body)
+
+    def reply(self, asked: Asked, answer: dict[str, Any] | EdgeError) -> Reply:
+        """Return the answer to a command: its result, or why there is none."""
+        refused = isinstance(answer, EdgeError)
+        body = {
+            "command": asked.command,
+            "request": asked.request,
+            "ok": not refused,
+            "error": " | ".join(str(answer).splitlines())[:1024] if refused else None,
+            "result": None if refused else answer,
+        }
+        payload = to_json(self._header("command-reply") | body)
+        return Reply(asked.topic, payload, asked.correlation)
+
+    def objects(self, found: Detections, resolution_wh: tuple[int, int]) -> list[dict[str, Any]]:
+        """Return what was found in a frame of that size, pixels, as messages have it."""
+        return _objects(found, self.labels, resolution_wh)
 
     def _header(self, kind: str) -> dict[str, Any]:
         return {

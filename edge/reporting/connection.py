@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from edge.errors import BrokerRefused, StartError
 
 from .broker_errors import Trouble, explain
-from .mqtt import ANSWER_S, Dial, Link, NotConnected, Up
+from .link import ANSWER_S, Dial, NotConnected, Up
+from .mqtt import Link
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.config import MqttConfig
 
-    from .mqtt import Event, Version
+    from .link import Event, Listen, Version
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Connection:
     `on_event` is called in the connection's thread and must only take note. `will` composes the
     Last Will, (topic, payload), for each attempt. When the broker refuses us before it ever took
     us, `refused` says so and nothing more is tried; afterwards that is logged and tried again.
+    `subscribe` is as in `Dial`.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Connection:
         on_event: Callable[[Event], None],
         *,
         will: Callable[[], tuple[str, bytes]] | None = None,
-        subscribe: str | None = None,
+        subscribe: str | Listen | None = None,
     ) -> None:
         self.refused: StartError | None = None
         self.trouble: Trouble | None = None
@@ -79,13 +81,22 @@ class Connection:
         """Begin to connect; returns at once."""
         self._thread.start()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> tuple[int, int] | None:
+    @property
+    def largest(self) -> int | None:
+        """Bytes of the largest message that the broker takes; None without a connection."""
+        link = self._link
+        return None if link is None else link.largest
+
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool, correlation: bytes | None = None
+    ) -> tuple[int, int] | None:
         """Hand a QoS 1 message to the network; never waits.
 
-        Returns (link, mid) as `Acknowledged` will name it, or None when there is no connection.
+        `correlation` is what MQTT 5 calls so, and is left out in MQTT 3.1.1. Returns (link, mid) as
+        `Acknowledged` will name it, or None when there is no connection.
         """
         link = self._link
-        mid = link.publish(topic, payload, retain=retain) if link else None
+        mid = link.publish(topic, payload, retain=retain, correlation=correlation) if link else None
         return None if link is None or mid is None else (link.number, mid)
 
     def drop(self, reason: str) -> None:

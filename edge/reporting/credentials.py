@@ -32,6 +32,19 @@ def user_and_password(broker: MqttConfig) -> tuple[str | None, str | None]:
     return user, password
 
 
+def commands_allowed(broker: MqttConfig) -> bool:
+    """Return whether commands from this broker are carried out: what is configured, else a guess.
+
+    A broker that lets us in unproven lets strangers in, too. One that does not can also say who may
+    write to a device's commands: its access list has to.
+    """
+    if broker.commands is not None:
+        return broker.commands
+    tls = broker.tls_or_none()
+    proven = broker.username or os.environ.get(USERNAME_VARIABLE) or (tls and tls.cert_file)
+    return bool(proven)
+
+
 def tls_context(tls: TlsConfig) -> ssl.SSLContext:
     """Return the TLS settings of one connection: host name and certificate are always checked.
 

@@ -37,11 +37,13 @@ AisleReason = Literal[Reason, "out_of_view", "aisle_unknown"]
 """The last two: its camera moves, and looks elsewhere, or cannot tell which aisle it looks at."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a message."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class Message(_Part):
+class Message(Part):
     """What every message says of itself."""
 
     schema_: str = Field(alias="schema")
@@ -87,7 +89,7 @@ class StatusMessage(Message):
     shed: Count = Field(description="Messages shed since the process started")
 
 
-class CameraContribution(_Part):
+class CameraContribution(Part):
     """One camera's share in an aisle's state."""
 
     camera: Name
@@ -96,7 +98,7 @@ class CameraContribution(_Part):
     counts: dict[str, Count] = Field(description="Objects per label; empty while unknown")
 
 
-class LastSeen(_Part):
+class LastSeen(Part):
     """What stood in an aisle when it was last seen."""
 
     until: Time = Field(description="When it ceased to be seen: RFC 3339, UTC, milliseconds")
@@ -126,7 +128,7 @@ class StateMessage(Numbered):
     )
 
 
-class FrameInfo(_Part):
+class FrameInfo(Part):
     """The frame that was looked at."""
 
     number: Count = Field(description="Counts the camera's frames since it was opened")
@@ -135,7 +137,7 @@ class FrameInfo(_Part):
     height: int = Field(ge=1, description="Pixels")
 
 
-class DetectedObject(_Part):
+class DetectedObject(Part):
     """One object."""
 
     label: Name
@@ -200,10 +202,11 @@ WIRE: dict[str, type[Message]] = {
 """Every kind of message by the middle word of its schema, `aisle-edge/<kind>/1`."""
 
 
-def json_schema(kind: str) -> dict[str, Any]:
+def json_schema(kind: str, message: type[Message] | None = None) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of one kind of message."""
+    message = message or WIRE[kind]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:aisle-edge:{kind}:1",
-        **WIRE[kind].model_json_schema(mode="serialization"),
+        **message.model_json_schema(mode="serialization"),
     }

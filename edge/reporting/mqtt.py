@@ -7,20 +7,22 @@ lingers inside paho: what the outbox holds is all there is to send again.
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import socket
 import ssl
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from .broker_errors import UNANSWERED, Trouble, explain_connack, explain_silence
 from .credentials import tls_context, user_and_password
+from .link import ANSWER_S, WINDOW, Acknowledged, Arrived, Down, Event, Listen, NotConnected, Up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,76 +30,19 @@ if TYPE_CHECKING:
     from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage, SocketLike
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from edge.config import MqttConfig
+    from .link import Dial
 
-WINDOW = 20
-"""Messages in flight at most: mosquitto sheds what exceeds its own default of 20."""
-ANSWER_S = 5.0
-"""How long the broker may take for each step of connecting."""
+__all__ = ["Arrived", "Event", "Link"]
+
+_log = logging.getLogger(__name__)
+
 _KEEPALIVE_S = 20
-_SESSION_S = 24 * 3600
 _FAREWELL_S = 1.0
 _SESSION_TAKEN_OVER = 142
-
-Version = Literal["MQTT 5", "MQTT 3.1.1"]
-
-
-@dataclass(frozen=True, slots=True)
-class Up:
-    """Connected; at most `window` messages may be in flight."""
-
-    link: int
-    window: int
-
-
-@dataclass(frozen=True, slots=True)
-class Down:
-    """The connection is gone; what was in flight on it will not be acknowledged any more."""
-
-    link: int
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """The broker answered a message: it has it, or `error` says why it does not take it."""
-
-    link: int
-    mid: int
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A message that was subscribed to."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-
-
-Event = Up | Down | Acknowledged | Arrived
-
-
-class NotConnected(Exception):  # noqa: N818 - reads as what happened
-    """The broker could be reached, and no connection came of it."""
-
-    def __init__(self, trouble: Trouble) -> None:
-        super().__init__(trouble.what)
-        self.trouble = trouble
-
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """How to connect. With `subscribe` the session ends with the link, without it a day later."""
-
-    broker: MqttConfig
-    client_id: str
-    version: Version
-    answer_s: float = ANSWER_S
-    """How long the broker may take to answer, once it is reached."""
-    will: tuple[str, bytes] | None = None
-    """Topic and payload; retained, QoS 1."""
-    subscribe: str | None = None
+_LARGEST_PACKET = (1 << 28) - 1
+"""Bytes; MQTT's own limit."""
+_LARGEST_COMMAND = 1 << 20
+"""Bytes that we let the broker send us at once: what is larger never gets into memory."""
 
 
 class Link:
@@ -112,7 +57,10 @@ class Link:
         self.up = False
         """Whether messages can be sent at this moment."""
         self.was_up = False
+        self.largest = _LARGEST_PACKET
+        """Bytes of the largest message that the broker takes."""
         self._dial = dial
+        self._five = dial.version == "MQTT 5"
         self._on_event = on_event
         self._end: Trouble | None = None
         self._hang_up: str | None = None
@@ -139,11 +87,17 @@ class Link:
             raise NotConnected(self._why_not())
         return end
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> int | None:
+    def publish(
+        self, topic: str, payload: bytes, *, retain: bool, correlation: bytes | None = None
+    ) -> int | None:
         """Hand a QoS 1 message to the network; never waits. Return its mid, None if it is down."""
         if not self.up:
             return None
-        info = self._client.publish(topic, payload, qos=1, retain=retain)
+        properties = None
+        if correlation is not None and self._five:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = correlation
+        info = self._client.publish(topic, payload, 1, retain, properties)
         return info.mid if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
 
     def hang_up(self, reason: str) -> None:
@@ -153,12 +107,11 @@ class Link:
 
     def _make_client(self) -> paho.Client:
         dial = self._dial
-        five = dial.version == "MQTT 5"
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id=dial.client_id,
-            clean_session=None if five else dial.subscribe is not None,
-            protocol=MQTTProtocolVersion.MQTTv5 if five else MQTTProtocolVersion.MQTTv311,
+            clean_session=None if self._five else dial.session_s == 0,
+            protocol=MQTTProtocolVersion.MQTTv5 if self._five else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
         client.connect_timeout = ANSWER_S
@@ -181,12 +134,14 @@ class Link:
             client.username_pw_set(user, password)
         if tls := broker.tls_or_none():
             client.tls_set_context(tls_context(tls))
-        if self._dial.version == "MQTT 3.1.1":
+        if not self._five:
             client.connect(broker.host, broker.port, _KEEPALIVE_S)
             return
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        session.SessionExpiryInterval = 0 if self._dial.subscribe else _SESSION_S
-        clean = self._dial.subscribe is not None
+        session.SessionExpiryInterval = self._dial.session_s
+        if isinstance(self._dial.subscribe, Listen):
+            session.MaximumPacketSize = _LARGEST_COMMAND
+        clean = self._dial.session_s == 0
         client.connect(
             broker.host, broker.port, _KEEPALIVE_S, clean_start=clean, properties=session
         )
@@ -252,7 +207,7 @@ class Link:
         self,
         client: paho.Client,
         _: object,
-        __: ConnectFlags,
+        flags: ConnectFlags,
         code: ReasonCode,
         given: Properties | None,
     ) -> None:
@@ -261,10 +216,26 @@ class Link:
             return
         window = getattr(given, "ReceiveMaximum", WINDOW)
         self._window = min(WINDOW, window)
-        if self._dial.subscribe:
-            client.subscribe(self._dial.subscribe, qos=1)
-        else:
-            self._come_up()
+        self.largest = getattr(given, "MaximumPacketSize", _LARGEST_PACKET)
+        wanted = self._dial.subscribe
+        if isinstance(wanted, str):
+            client.subscribe(wanted, qos=1)
+            return
+        if wanted is not None and wanted.wanted:
+            self._listen(wanted.topic)
+        elif wanted is not None and flags.session_present:
+            client.unsubscribe(wanted.topic)
+        self._come_up()  # after it, so that who sees us online can ask us
+
+    def _listen(self, topic: str) -> None:
+        if not self._five:
+            self._client.subscribe(topic, qos=1)
+            return
+        # A command that somebody has left retained is not for now: it is not even sent to us, and
+        # one that was just published so is recognised.
+        never = SubscribeOptions.RETAIN_DO_NOT_SEND
+        options = SubscribeOptions(1, retainAsPublished=True, retainHandling=never)
+        self._client.subscribe(topic, options=options)
 
     def _come_up(self) -> None:
         self.up = self.was_up = True
@@ -294,15 +265,32 @@ class Link:
     def _on_subscribe(
         self, _: paho.Client, __: object, ___: int, codes: list[ReasonCode], ____: Properties | None
     ) -> None:
-        if any(code.is_failure for code in codes):
-            what = f"the broker does not let us subscribe to {self._dial.subscribe}: {codes[0]}"
+        refused = any(code.is_failure for code in codes)
+        subscribed = self._dial.subscribe
+        topic = subscribed.topic if isinstance(subscribed, Listen) else subscribed
+        what = f"the broker does not let us subscribe to {topic}: {codes[0]}"
+        if isinstance(subscribed, Listen):
+            if refused:
+                hint = "no command will be heard; correct the broker's access list"
+                _log.error("mqtt: %s; %s, or set mqtt.commands: false", what, hint)
+        elif refused:
             self._end = Trouble(what, "correct the broker's access list", refused=True)
             self.hang_up(what)
         else:
             self._come_up()
 
     def _on_message(self, _: paho.Client, __: object, message: MQTTMessage) -> None:
-        self._on_event(Arrived(message.topic, bytes(message.payload), message.retain))
+        given = message.properties  # None in MQTT 3.1.1
+        self._on_event(
+            Arrived(
+                message.topic,
+                bytes(message.payload),
+                message.retain,
+                getattr(given, "ResponseTopic", None),
+                getattr(given, "CorrelationData", None),
+                getattr(given, "MessageExpiryInterval", None),
+            )
+        )
 
     def _on_log(self, _: paho.Client, __: object, level: int, text: str) -> None:
         if level == paho.MQTT_LOG_ERR:

@@ -66,6 +66,22 @@ class Outbox:
         """Messages that wait."""
         return self._store.count + len(self._held.items) - len(self._undeleted)
 
+    @property
+    def retained(self) -> frozenset[str]:
+        """The topics that hold a retained message of ours at the broker, or soon will.
+
+        Kept on disk, so that what a configuration no longer has can be cleared after a restart.
+        """
+        return self._store.retained
+
+    def remember_retained(self, topic: str) -> None:
+        """Note that this topic will hold a retained message that does not pass the outbox."""
+        self._guard(lambda: self._store.remember_retained(topic))
+
+    def forget_retained(self, topics: Collection[str]) -> None:
+        """Note that the broker holds nothing on these topics any more."""
+        self._guard(lambda: self._store.forget_retained(topics))
+
     def append(self, batch: Iterable[Outgoing], spare: Collection[int] = ()) -> None:
         """Give these messages their numbers and put them on the disk, as few transactions.
 

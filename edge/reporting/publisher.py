@@ -6,17 +6,18 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .connection import Connection
-from .mqtt import Acknowledged, Down, Up
+from .link import Acknowledged, Arrived, Down, Listen, Up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from edge.config import MqttConfig
 
-    from .mqtt import Event
+    from .compose import Reply
+    from .link import Event
     from .store import Letter
     from .topics import Topics
 
@@ -31,8 +32,9 @@ _REFUSED_LONGEST_S = 300.0
 @dataclass(frozen=True, slots=True)
 class _InFlight:
     topic: str
-    seq: int | None
-    """None: a status message, which has none."""
+    kind: Literal["letter", "status", "reply", "clearing"]
+    """Of these, only a letter has a seq."""
+    seq: int | None = None
 
 
 @dataclass(slots=True)
@@ -42,10 +44,16 @@ class Progress:
     came_up: bool = False
     start_over: bool = False
     acknowledged: list[int] = field(default_factory=list)
+    cleared: list[str] = field(default_factory=list)
+    """Topics on which the broker retains nothing any more."""
 
 
 class Publisher:
-    """One thread sends and looks; `wake` is called, in another, when there is news to look at."""
+    """One thread sends and looks; `wake` is called, in another, when there is news to look at.
+
+    In that other thread `on_command` is called with each command, and must only take note; without
+    it none is heard.
+    """
 
     def __init__(
         self,
@@ -53,8 +61,10 @@ class Publisher:
         topics: Topics,
         will: Callable[[], bytes],
         wake: Callable[[], None],
+        on_command: Callable[[Arrived], None] | None = None,
     ) -> None:
         self._wake = wake
+        self._on_command = on_command
         self._events: deque[Event] = deque()  # bounded by the window and the links' slow pace
         self._topics = topics
         self.connection = Connection(
@@ -62,11 +72,14 @@ class Publisher:
             topics.base.replace("/", "-"),
             self._hear,
             will=lambda: (topics.status, will()),
+            subscribe=Listen(topics.commands, on_command is not None),
         )
         self._link = 0
         self._window = 0
         self._in_flight: dict[int, _InFlight] = {}
         self._newest: dict[str, int] = {}
+        self._gone: frozenset[str] = frozenset()
+        self._uncleared: set[str] = set()
         self._heard_at = 0.0
         self._refused_topics: set[str] = set()
         self._refused_delay_s = _REFUSED_FIRST_S
@@ -90,14 +103,40 @@ class Publisher:
     def send(self, letter: Letter) -> bool:
         """Send one letter, or return False: not now."""
         # A late one must not replace what a newer one has left with the broker.
-        retain = letter.retain and letter.seq > self._newest.get(letter.topic, 0)
-        return self._publish(letter.topic, letter.payload, retain=retain, seq=letter.seq)
+        late = letter.seq <= self._newest.get(letter.topic, 0) or letter.topic in self._gone
+        return self._publish(
+            _InFlight(letter.topic, "letter", letter.seq),
+            letter.payload,
+            retain=letter.retain and not late,
+        )
 
     def send_status(self, payload: bytes) -> bool:
         """Send the status message, or return False: not now."""
         if len(self._in_flight) >= self._window:
             return False
-        return self._publish(self._topics.status, payload, retain=True, seq=None)
+        return self._publish(_InFlight(self._topics.status, "status"), payload, retain=True)
+
+    def send_reply(self, reply: Reply) -> bool:
+        """Send the answer to a command, or return False: not now."""
+        if len(self._in_flight) >= self._window:
+            return False
+        what = _InFlight(reply.topic, "reply")
+        return self._publish(what, reply.payload, correlation=reply.correlation)
+
+    def clear(self, topics: Collection[str]) -> None:
+        """Have the broker forget what we once left retained on these topics.
+
+        What still waits to be sent there goes out unretained. `look` tells what was `cleared`.
+        """
+        self._gone = frozenset(topics)
+        self._uncleared = set(topics)
+
+    def send_clearing(self) -> None:
+        """Send as much of what clears as may be sent now."""
+        under_way = {sent.topic for sent in self._in_flight.values() if sent.kind == "clearing"}
+        for topic in sorted(self._uncleared - under_way):
+            if not self.room or not self._publish(_InFlight(topic, "clearing"), b"", retain=True):
+                return
 
     def look(self) -> Progress:
         """Return what happened since the last look."""
@@ -122,30 +161,54 @@ class Publisher:
         return progress
 
     def _hear(self, event: Event) -> None:
+        if isinstance(event, Arrived):
+            if self._on_command is not None:
+                self._on_command(event)
+            return
         self._events.append(event)
         self._wake()
 
-    def _publish(self, topic: str, payload: bytes, *, retain: bool, seq: int | None) -> bool:
-        sent = self.connection.publish(topic, payload, retain=retain)
+    def _publish(
+        self,
+        what: _InFlight,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        correlation: bytes | None = None,
+    ) -> bool:
+        connection = self.connection
+        sent = connection.publish(what.topic, payload, retain=retain, correlation=correlation)
         if sent is None or sent[0] != self._link:  # the link's end or beginning is still to be seen
             return False
         if not self._in_flight:
             self._heard_at = time.monotonic()
-        self._in_flight[sent[1]] = _InFlight(topic, seq)
+        self._in_flight[sent[1]] = what
         return True
 
     def _settle(self, event: Acknowledged, progress: Progress) -> None:
         sent = self._in_flight.pop(event.mid, None)
         if sent is None:
             return
-        if event.error is not None:
+        if sent.kind == "clearing":
+            self._uncleared.discard(sent.topic)
+        if event.error is None:
+            self._take_as_done(sent, progress)
+        elif sent.kind in {"letter", "status"}:
             self._put_off(sent, event.error)
-        elif sent.seq is not None:
-            progress.acknowledged.append(sent.seq)
-            self._newest[sent.topic] = max(sent.seq, self._newest.get(sent.topic, 0))
-            self._refused_topics.discard(sent.topic)
-            if not self._refused_topics:
-                self._refused_delay_s = _REFUSED_FIRST_S
+        else:
+            what = f"{self.connection.where}: does not take a {sent.kind} on {sent.topic}"
+            _log.error("%s: %s; correct the broker's access list", what, event.error)
+
+    def _take_as_done(self, sent: _InFlight, progress: Progress) -> None:
+        if sent.kind == "clearing":
+            progress.cleared.append(sent.topic)
+        if sent.seq is None:
+            return
+        progress.acknowledged.append(sent.seq)
+        self._newest[sent.topic] = max(sent.seq, self._newest.get(sent.topic, 0))
+        self._refused_topics.discard(sent.topic)
+        if not self._refused_topics:
+            self._refused_delay_s = _REFUSED_FIRST_S
 
     def _put_off(self, sent: _InFlight, error: str) -> None:
         self._refused_topics.add(sent.topic)

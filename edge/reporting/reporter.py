@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from edge.config import MqttConfig, OutboxConfig
 
-    from .compose import Composer, Outgoing, Service
+    from .compose import Composer, Outgoing, Reply, Service
+    from .link import Arrived
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ _OPEN_S = 30.0
 _STATUS_S = 60.0
 _GAP_S = 1.0
 _INTAKE_MOST = 2000
+_REPLIES_MOST = 16
 _GOOD_BYE_S = 0.5
 """Of the time to stop, what is kept for the offline status to be acknowledged."""
 _FAREWELL_S = 1.0
@@ -59,15 +62,22 @@ class Reporter:
     `step` is called in that thread at least every 0.25 s, and at once after `wake`; the messages it
     returns go out. It is where the service runs the aisles' logic. Whatever it raises ends the
     thread and is `health().failure`. Messages from other threads come in through `submit`.
+
+    `on_command` is called in the connection's thread with each command, and must only take note.
+    `keeps` are the topics that may hold a retained message of ours: what an earlier configuration
+    left on others is cleared, once. None: nothing is.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it owns all of this
         self,
         outbox: OutboxConfig,
         broker: MqttConfig,
         composer: Composer,
         service: Service,
         step: Callable[[], Iterable[Outgoing]] | None = None,
+        *,
+        on_command: Callable[[Arrived], None] | None = None,
+        keeps: frozenset[str] | None = None,
     ) -> None:
         self._outbox_config = outbox
         self._composer = composer
@@ -79,7 +89,11 @@ class Reporter:
         self._woken = self._news = False
         self._step_at = float("-inf")
         self._stop_by: float | None = None
-        self._publisher = Publisher(broker, composer.topics, self._will, self._wake_for_news)
+        self._keeps = keeps
+        self._replies: deque[Reply] = deque()
+        self._publisher = Publisher(
+            broker, composer.topics, self._will, self._wake_for_news, on_command
+        )
         self._outbox: Outbox | None = None
         self._opened = threading.Event()
         self._sent_up_to = 0
@@ -104,6 +118,24 @@ class Reporter:
             self._intake_shed += len(self._intake.add((message,)))
             self._news = True
             self._condition.notify()
+
+    def reply(self, reply: Reply) -> bool:
+        """Send the answer to a command, past the outbox; from any thread, never waits.
+
+        Returns False, and lets go of it, when too many wait already.
+        """
+        with self._condition:
+            if len(self._replies) >= _REPLIES_MOST:
+                return False
+            self._replies.append(reply)
+            self._news = True
+            self._condition.notify()
+            return True
+
+    @property
+    def largest(self) -> int | None:
+        """Bytes of the largest message that the broker takes; None without a connection."""
+        return self._publisher.connection.largest
 
     def wake(self) -> None:
         """Have `step` called now; from any thread."""
@@ -155,6 +187,7 @@ class Reporter:
             return
         self._outbox = outbox
         self._opened.set()
+        self._sweep(outbox)
         self._publisher.connection.start()
         try:
             while self._stop_by is None:
@@ -191,10 +224,26 @@ class Reporter:
             self._sent_up_to = 0
         if progress.came_up:
             self._status_at = 0.0
+        if progress.cleared:
+            _log.info("cleared, no longer in the configuration: %s", ", ".join(progress.cleared))
+            outbox.forget_retained(progress.cleared)
         if self._publisher.connection.connected:
             self._tell_status(outbox)
             self._tell_gap(outbox)
+            self._publisher.send_clearing()
+            self._send_replies()
         self._send(outbox)
+
+    def _sweep(self, outbox: Outbox) -> None:
+        """Have cleared what an earlier configuration left with the broker."""
+        outbox.remember_retained(self._composer.topics.status)
+        if self._keeps is not None:
+            self._publisher.clear(outbox.retained - self._keeps)
+
+    def _send_replies(self) -> None:
+        # Only this thread takes from it, so the first one stays the first one.
+        while self._replies and self._publisher.send_reply(self._replies[0]):
+            self._replies.popleft()
 
     def _send(self, outbox: Outbox) -> None:
         on_their_way = self._publisher.in_flight
@@ -233,15 +282,20 @@ class Reporter:
         self._woken = True
         self._round(outbox)
         connection = self._publisher.connection
-        while connection.connected and outbox.backlog and time.monotonic() < stop_by - _GOOD_BYE_S:
+        while self._must_send(outbox) and time.monotonic() < stop_by - _GOOD_BYE_S:
             self._exchange(outbox)
             self._wait_for_news(0.05)
+        self._replies.clear()
         offline = self._composer.status(self._service, offline="stopped", shed=outbox.shed)
         if not self._publisher.send_status(offline):
             return
         while connection.connected and self._publisher.busy and time.monotonic() < stop_by:
             outbox.acknowledged(self._publisher.look().acknowledged)
             self._wait_for_news(0.05)
+
+    def _must_send(self, outbox: Outbox) -> bool:
+        waits = outbox.backlog or self._replies
+        return self._publisher.connection.connected and bool(waits)
 
     def _wait_for_news(self, timeout_s: float) -> None:
         with self._condition:

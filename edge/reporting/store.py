@@ -31,6 +31,11 @@ CREATE TABLE shed(first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
 CREATE TABLE sequence(first_seq INTEGER NOT NULL, next_seq INTEGER NOT NULL);
 PRAGMA user_version = {FORMAT};
 """
+_RETAINED = """
+CREATE TABLE IF NOT EXISTS retained(topic TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT OR IGNORE INTO retained SELECT DISTINCT topic FROM letter WHERE retain = 1;
+"""
+"""Not part of the format: an older version lets it be, and a file of one gets it here."""
 _OLDEST_DETECTIONS = """
 SELECT seq FROM letter INDEXED BY letter_detections WHERE kind = 'detections' {}
 ORDER BY seq LIMIT ?
@@ -77,6 +82,12 @@ class Store:
         count, newest = self._db.execute("SELECT count(*), max(seq) FROM letter").fetchone()
         self.next_seq: int = max(stored, (newest or 0) + 1)
         self.count: int = count
+        self._retained = {topic for (topic,) in self._db.execute("SELECT topic FROM retained")}
+
+    @property
+    def retained(self) -> frozenset[str]:
+        """The topics that hold a retained message of ours at the broker, or soon will."""
+        return frozenset(self._retained)
 
     def close(self) -> None:
         """Fold the log into the file and let go of it."""
@@ -96,13 +107,16 @@ class Store:
         were shed now.
         """
         rows = [(x.seq, x.kind, x.topic, x.retain, x.payload) for x in letters]
+        newly = {x.topic for x in letters if x.retain} - self._retained
         with self._transaction(durable=True):
+            self._db.executemany("INSERT INTO retained VALUES (?)", [(topic,) for topic in newly])
             self._db.executemany("INSERT INTO letter VALUES (?, ?, ?, ?, ?)", rows)
             self._db.execute("UPDATE sequence SET next_seq = ?", (next_seq,))
             shed = self._make_room(spare)
             self._record_shed([*shed, *lost])
         self.count += len(letters) - len(shed)
         self.next_seq = next_seq
+        self._retained |= newly
         return len(shed)
 
     def due(self, after: int, limit: int) -> list[Letter]:
@@ -121,6 +135,20 @@ class Store:
                 "DELETE FROM letter WHERE seq = ?", [(seq,) for seq in seqs]
             ).rowcount
         self.count -= gone
+
+    def remember_retained(self, topic: str) -> None:
+        """Note, durably, that a retained message of ours will be on this topic."""
+        if topic not in self._retained:
+            with self._transaction(durable=True):
+                self._db.execute("INSERT INTO retained VALUES (?)", (topic,))
+            self._retained.add(topic)
+
+    def forget_retained(self, topics: Collection[str]) -> None:
+        """Note that these topics were cleared; a power cut may undo that, not damage anything."""
+        with self._transaction(durable=False):
+            rows = [(topic,) for topic in topics]
+            self._db.executemany("DELETE FROM retained WHERE topic = ?", rows)
+        self._retained.difference_update(topics)
 
     def shed_runs(self, limit: int) -> list[tuple[int, int]]:
         """Return the oldest runs of shed seqs, (first, last), that no gap message names yet."""
@@ -159,6 +187,8 @@ class Store:
             db.execute("INSERT INTO sequence VALUES (?, ?)", (fresh_seq, fresh_seq))
         else:
             raise ForeignFormatError(f"format {found}")
+        for statement in _RETAINED.split(";"):
+            db.execute(statement)
         db.execute("COMMIT")
         page: int = db.execute("PRAGMA page_size").fetchone()[0]
         log_pages = int(min(4 * _MIB, max_mb * _MIB / 4)) // page

@@ -28,6 +28,19 @@ class Topics:
         """What had to be shed."""
         return f"{self.base}/gap"
 
+    @property
+    def commands(self) -> str:
+        """The subscription to every command for this device."""
+        return f"{self.base}/commands/+"
+
+    def command(self, name: str) -> str:
+        """Return the topic on which a command comes."""
+        return f"{self.base}/commands/{name}"
+
+    def response(self, name: str) -> str:
+        """Return the topic of the answers to who names no response topic (MQTT 3.1.1)."""
+        return f"{self.base}/commands/{name}/response"
+
     def state(self, aisle: str) -> str:
         """Return the topic of an aisle's settled state."""
         return f"{self.base}/aisles/{aisle}/state"

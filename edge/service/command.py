@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +13,14 @@ from typing import TYPE_CHECKING
 from edge import __version__
 from edge.config_file import read_config_file
 from edge.detector.bundle import load_bundle
-from edge.errors import EdgeError
+from edge.errors import EdgeError, StartError
 
 from .daemon import Daemon, compose_for
+from .signals import Signals
 from .systemd import notify, watchdog_interval_s
 
 if TYPE_CHECKING:
     import argparse
-    from types import FrameType
 
     from edge.config import Config
     from edge.detector.bundle import Bundle
@@ -40,29 +38,6 @@ class _Plan:
     bundle: Bundle
 
 
-class Signals:
-    """SIGTERM and SIGINT ask to stop, SIGHUP to reload; the handlers only take a note."""
-
-    def __init__(self) -> None:
-        self._woken = threading.Event()
-        self.stop = False
-        self.reload = False
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._take_note)
-
-    def wait(self, timeout_s: float) -> None:
-        """Return at a signal, or after `timeout_s`."""
-        self._woken.wait(timeout_s)
-        self._woken.clear()
-
-    def _take_note(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            self.reload = True
-        else:
-            self.stop = True
-        self._woken.set()
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("--config", type=Path, required=True, metavar="FILE")
@@ -78,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         while plan is not None:
             composer = compose_for(plan.config, plan.bundle, composer)
-            daemon = Daemon(plan.config, plan.bundle, composer)
+            daemon = Daemon(plan.config, plan.bundle, composer, signals.ask_to_reload)
             try:
                 daemon.start()
                 plan = _supervise(daemon, signals, arguments.config)
@@ -114,12 +89,12 @@ def _supervise(daemon: Daemon, signals: Signals, path: Path) -> _Plan | None:
         if watchdog_s is not None and time.monotonic() - fed_at >= min(watchdog_s, 1.0):
             fed_at = time.monotonic()
             _feed(daemon)
-        if signals.reload:
-            signals.reload = False
-            plan = _reread(path)
+        if signals.take_reload():
+            plan = _reread(path, signals)
             if plan is not None:
                 return plan
         signals.wait(LOOK_S)
+    signals.answer_reload(StartError("the device is stopping"))
     return None
 
 
@@ -131,14 +106,16 @@ def _feed(daemon: Daemon) -> None:
         notify("WATCHDOG=1")
 
 
-def _reread(path: Path) -> _Plan | None:
+def _reread(path: Path, signals: Signals) -> _Plan | None:
     """Return the new configuration, or None, and what is wrong with it in the log."""
     try:
         plan = _read(path)
     except EdgeError as error:
+        signals.answer_reload(error)
         log.error("reload: %s; the old configuration stays in service", error)  # noqa: TRY400
         return None
     log.info("reload: %s", path)
+    signals.answer_reload(None)
     return plan
 
 

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 from edge.detector.runtimes import choose_engine
 from edge.errors import RuntimeFailure
 from edge.reporting.compose import Composer, Service
+from edge.reporting.credentials import commands_allowed
 from edge.reporting.reporter import Reporter
 from edge.reporting.topics import Topics
 
+from .actions import Actions
+from .commands import CommandThread
 from .detection import DetectionThread
 from .pipeline import Pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge.config import Config
     from edge.detector.bundle import Bundle
 
@@ -27,30 +32,46 @@ STUCK_S = 20.0
 """A thread that has not gone round its loop for so long hangs; the watchdog is starved of it."""
 CAMERAS_STOP_S = 1.0
 DETECTOR_STOP_S = 1.0
+COMMANDS_STOP_S = 0.3
 REPORTER_STOP_S = 1.5
 """Together, with the reporter's second for the good-bye, below the 5 s that SIGTERM allows."""
 
 
 class Daemon:
-    """Built from a configuration and a bundle that are known to fit; started once, stopped once."""
+    """Built from a configuration and a bundle that are known to fit; started once, stopped once.
 
-    def __init__(self, config: Config, bundle: Bundle, composer: Composer) -> None:
+    `reload` is called on the command thread when somebody asks for it: see `Actions`.
+    """
+
+    def __init__(
+        self, config: Config, bundle: Bundle, composer: Composer, reload: Callable[[], None]
+    ) -> None:
         self._composer = composer
         self._service = Service(
             bundle=f"{bundle.passport.name} {bundle.passport.version}", runtime="loading"
         )
         engine = choose_engine(bundle, config.runtime, config.threads)
         self._pipeline = Pipeline(config, bundle, composer, engine, self._wake)
+        actions = Actions(config, bundle, composer, reload)
+        self._commands = CommandThread(composer, actions.carry_out)
+        self._hears = commands_allowed(config.mqtt)
         self._reporter = Reporter(
-            config.outbox, config.mqtt, composer, self._service, self._pipeline.step
+            config.outbox,
+            config.mqtt,
+            composer,
+            self._service,
+            self._pipeline.step,
+            on_command=self._commands.take if self._hears else None,
+            keeps=kept_topics(config, composer.topics),
         )
         self._detection = DetectionThread(
             bundle,
             engine,
             self._pipeline.mailbox,
             self._pipeline.found,
-            self._pipeline.aisles.floor,
+            lambda: self._pipeline.aisles.floor,
         )
+        actions.work_on(self._pipeline, self._detection, self._reporter.health)
         self._started_s = time.monotonic()
         self.ready = False
         """Whether the runtime has passed its golden."""
@@ -59,6 +80,13 @@ class Daemon:
         """Start every thread; the slow ones get ready at the same time."""
         self._detection.start()
         self._pipeline.start()
+        if self._hears:
+            self._commands.answer_through(self._reporter)
+        else:
+            log.info(
+                "commands are not heard: mqtt.commands is false, or unset and the broker "
+                "knows us by neither user name nor client certificate"
+            )
         self._reporter.start()
 
     def check(self) -> None:
@@ -94,10 +122,12 @@ class Daemon:
 
         Returns whether every thread has ended.
         """
+        self._commands.ask_to_stop()
         cameras = self._pipeline.stop(CAMERAS_STOP_S)
         detector = self._detection.stop(DETECTOR_STOP_S)
+        commands = self._commands.stop(COMMANDS_STOP_S)
         reporter = self._reporter.stop(REPORTER_STOP_S)
-        return cameras and detector and reporter
+        return cameras and detector and commands and reporter
 
     def summary(self) -> str:
         """Return one line of what was done, for the log at the end."""
@@ -117,3 +147,13 @@ def compose_for(config: Config, bundle: Bundle, before: Composer | None = None) 
     if before is None:
         return Composer(topics, bundle.labels)
     return Composer(topics, bundle.labels, before.boot, before.started)
+
+
+def kept_topics(config: Config, topics: Topics) -> frozenset[str]:
+    """Return the topics that may hold a retained message of this configuration."""
+    aisles = {view.id for camera in config.cameras for view in camera.aisles}
+    return frozenset(
+        {topics.status}
+        | {topics.state(aisle) for aisle in aisles}
+        | {topics.camera(camera.name) for camera in config.cameras}
+    )

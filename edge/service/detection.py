@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout  # its own until Python 3.11
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,11 +17,14 @@ from edge.errors import EdgeError, RuntimeFailure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    import numpy.typing as npt
+
     from edge.capture.mailbox import Mailbox
     from edge.detections import Detections
     from edge.detector.bundle import Bundle
     from edge.detector.detector import Prepared
-    from edge.detector.runtime import Runtime
+    from edge.detector.runtime import RawDetections, Runtime
     from edge.detector.runtimes import Engine
     from edge.frame import FrameStamp
 
@@ -43,6 +49,7 @@ class DetectionThread(threading.Thread):
     """Takes the freshest frame of every camera that has one, detects, hands on what it found.
 
     `found` is called on this thread with a frame's stamp and its detections; it must not block.
+    `floor` is asked, before each batch, from which score on detections are anybody's business.
     """
 
     def __init__(
@@ -51,7 +58,7 @@ class DetectionThread(threading.Thread):
         engine: Engine,
         mailbox: Mailbox[Prepared],
         found: Callable[[FrameStamp, Detections], None],
-        floor: float,
+        floor: Callable[[], float],
     ) -> None:
         super().__init__(name="detector", daemon=True)
         self._bundle = bundle
@@ -63,6 +70,7 @@ class DetectionThread(threading.Thread):
         self._ready = threading.Event()
         self._health = DetectionHealth("loading", time.monotonic(), 0)
         self._frames = 0
+        self._asked: deque[tuple[npt.NDArray[np.uint8], Future[RawDetections]]] = deque()
         self.error: Exception | None = None
         """Why the thread ended, if not because it was asked to."""
 
@@ -74,6 +82,27 @@ class DetectionThread(threading.Thread):
     def health(self) -> DetectionHealth:
         """Return a snapshot, from any thread."""
         return self._health
+
+    @property
+    def part(self) -> str:
+        """The part of the bundle whose golden the serving runtime is held to."""
+        return self._engine.part
+
+    def infer(self, frames: npt.NDArray[np.uint8], timeout_s: float) -> RawDetections:
+        """Run letterboxed frames, uint8 (B, H, W, 3), between two batches of the cameras.
+
+        For one other thread at a time, which waits. Raises `RuntimeFailure` if nothing came of it
+        within `timeout_s`, and what the runtime raises.
+        """
+        answer: Future[RawDetections] = Future()
+        self._asked.append((frames, answer))
+        try:
+            return answer.result(timeout_s)
+        except (TimeoutError, FutureTimeout, CancelledError):
+            answer.cancel()
+            raise RuntimeFailure(
+                f"the detector did not answer within {timeout_s:.0f} s", "look at the log"
+            ) from None
 
     def stop(self, timeout_s: float) -> bool:
         """Ask the thread to end and wait, at most `timeout_s`; return whether it has ended."""
@@ -106,19 +135,45 @@ class DetectionThread(threading.Thread):
                 f"the detector failed: {type(error).__name__}: {error}",
                 "the log above has the trace; run `edge verify` on the bundle",
             )
+        finally:
+            for _, answer in tuple(self._asked):
+                answer.cancel()
 
     def _detect(self, runtime: Runtime) -> None:
         """Keep as many batches under way as the runtime takes; hand on what each gives."""
-        under_way = UnderWay(runtime, self._bundle.passport.input, self._floor)
+        floor = self._floor()
+        under_way = UnderWay(runtime, self._bundle.passport.input, floor)
         while not self._stopping.is_set():
-            taken = self._mailbox.take(runtime.max_batch, 0 if under_way else IDLE_S)
+            busy = under_way or self._asked
+            taken = self._mailbox.take(runtime.max_batch, 0 if busy else IDLE_S)
             if taken:
                 under_way.begin([item for _, item in taken])
             if under_way.full or (under_way and not taken):
-                for item, detections in under_way.finish():
-                    self._found(item.stamp, detections)
-                    self._frames += 1
+                self._hand_on(under_way)
+            if self._asked or floor != self._floor():
+                while under_way:
+                    self._hand_on(under_way)
+                floor = self._floor()
+                under_way = UnderWay(runtime, self._bundle.passport.input, floor)
+                self._answer_one(runtime)
             self._went_round()
+
+    def _hand_on(self, under_way: UnderWay) -> None:
+        for item, detections in under_way.finish():
+            self._found(item.stamp, detections)
+            self._frames += 1
+
+    def _answer_one(self, runtime: Runtime) -> None:
+        if not self._asked:
+            return
+        frames, answer = self._asked.popleft()
+        if not answer.set_running_or_notify_cancel():
+            return  # nobody waits for it any more
+        try:
+            answer.set_result(runtime.infer(frames))
+        except Exception as error:
+            answer.set_exception(error)
+            raise
 
     def _went_round(self) -> None:
         self._health = DetectionHealth(self._health.runtime, time.monotonic(), self._frames)

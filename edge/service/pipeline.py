@@ -15,6 +15,8 @@ from edge.capture.mailbox import Mailbox
 from edge.detector.detector import Prepared, prepare
 from edge.reporting.compose import utc_now
 
+from .viewfinder import Viewfinder
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -58,6 +60,7 @@ class Pipeline:
         self.aisles = Aisles(config, bundle.labels, bundle.passport.thresholds)
         self.mailbox: Mailbox[Prepared] = Mailbox(camera.name for camera in config.cameras)
         self.cameras = [Camera(camera, self._deliver) for camera in config.cameras]
+        self.viewfinder = Viewfinder()
         # Only cameras that move have any.
         self._whereabouts = {
             camera.name: found for camera in config.cameras if (found := whereabouts_of(camera))
@@ -79,6 +82,7 @@ class Pipeline:
         """Stop the cameras, all at once, within `timeout_s`; return whether all have ended."""
         self._stopping.set()
         self.mailbox.close()
+        self.viewfinder.close()
         deadline = time.monotonic() + timeout_s
         for camera in self.cameras:
             camera.ask_to_stop()
@@ -91,6 +95,7 @@ class Pipeline:
         Returns whether a frame was lost by it. A recording that can wait does, until the detector
         has taken the frame before. A blind frame is not looked at: its aisles are told why.
         """
+        self.viewfinder.show(frame)
         if frame.stamp.blindness is not None:
             return False
         if whereabouts := self._whereabouts.get(frame.stamp.camera):

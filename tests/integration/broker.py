@@ -158,11 +158,13 @@ class Amqtt:
 class Subscriber:
     """A subscriber with a session that outlives its connections and the broker's restarts.
 
-    `received` holds (topic, payload) of everything that came, duplicates too.
+    `received` holds (topic, payload) of everything that came, duplicates too; `cleared` the topics
+    on which an empty message came.
     """
 
     def __init__(self, port: int, topic: str = "#", name: str = "subscriber") -> None:
         self.received: list[tuple[str, dict[str, object]]] = []
+        self.cleared: list[str] = []
         self._subscribed = threading.Event()
         self._port = port
         self._client = paho.Client(
@@ -188,7 +190,7 @@ class Subscriber:
     def of(self, schema: str) -> list[dict[str, object]]:
         """Return what came of one kind, `state`, `detections`, ..."""
         wanted = f"aisle-edge/{schema}/1"
-        return [body for _, body in list(self.received) if body["schema"] == wanted]
+        return [body for _, body in list(self.received) if body.get("schema") == wanted]
 
     def seqs(self) -> set[int]:
         """Return every seq that came."""
@@ -197,3 +199,80 @@ class Subscriber:
     def _take(self, _: object, __: object, message: paho.MQTTMessage) -> None:
         if message.payload:
             self.received.append((message.topic, json.loads(message.payload)))
+        else:
+            self.cleared.append(message.topic)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Publish something, without any properties."""
+        self._client.publish(topic, payload, qos=1).wait_for_publish(10)
+
+
+class Asker:
+    """Sends commands to one device in MQTT 5 and holds what is answered, by correlation data."""
+
+    def __init__(self, port: int, base: str, name: str = "asker") -> None:
+        self.answers: dict[bytes, list[dict[str, object]]] = {}
+        self._base = base
+        self._answer_topic = f"answers/{name}"
+        self._port = port
+        self._asked = 0
+        self._subscribed = threading.Event()
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5
+        )
+        self._status: str | None = None
+        wanted = [(self._answer_topic, 1), (f"{base}/status", 1)]
+        self._client.on_connect = lambda client, *_: client.subscribe(wanted)
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = self._take
+
+    def __enter__(self):
+        self._client.connect("127.0.0.1", self._port)
+        self._client.loop_start()
+        assert self._subscribed.wait(10), "subscribed"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def wait_for_the_device(self, status: str = "online") -> None:
+        """Wait until it is there, and so hears commands, or is not."""
+        wait_until(lambda: self._status == status, 20, f"{self._base} is {status}")
+
+    def send(
+        self,
+        name: str,
+        payload: object = None,
+        *,
+        retain: bool = False,
+        expiry_s: int | None = None,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> bytes:
+        """Publish a command; return its correlation data."""
+        self._asked += 1
+        correlation = correlation or f"{self._answer_topic}-{self._asked}".encode()
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ResponseTopic = response_topic or self._answer_topic
+        properties.CorrelationData = correlation
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
+        body = payload if isinstance(payload, bytes) else json.dumps(payload or {}).encode()
+        topic = f"{self._base}/commands/{name}"
+        sent = self._client.publish(topic, body, 1, retain, properties)
+        sent.wait_for_publish(10)
+        return correlation
+
+    def ask(self, name: str, payload: object = None, **how: object) -> dict[str, object]:
+        """Publish a command and return the answer."""
+        correlation = self.send(name, payload, **how)
+        wait_until(lambda: self.answers.get(correlation), 20, f"an answer to {name}")
+        return self.answers[correlation][0]
+
+    def _take(self, _: object, __: object, message: paho.MQTTMessage) -> None:
+        body = json.loads(message.payload)
+        if message.topic == self._answer_topic:
+            self.answers.setdefault(message.properties.CorrelationData, []).append(body)
+        else:
+            self._status = body["status"]

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WIDE = (320, 240)
+LEFT_TWO = (255, 0, 200, 0)
+"""Two boxes in the left aisle."""
+PLAYED = "file://{}?loop=1&realtime=1"
 
 
 def paint_video(path: Path, *scenes: tuple[int, ...], frames: int = 20, fps: float = 20) -> Path:

@@ -10,7 +10,9 @@ from jsonschema import Draft202012Validator
 
 from edge.frame import Blindness
 from edge.reporting.asyncapi import documents
+from edge.reporting.commands import REQUESTS, request_schema
 from edge.reporting.messages import WIRE, json_schema
+from edge.reporting.replies import CommandReply
 from edge.reporting.topics import Topics
 
 SCHEMAS = Path(__file__).parents[2] / "deploy" / "schemas"
@@ -31,6 +33,26 @@ def test_each_schema_is_valid_and_says_what_it_describes(kind):
     assert {"schema", "id", "boot", "time", "site", "device"} <= set(schema["required"])
 
 
+@pytest.mark.parametrize("name", REQUESTS)
+def test_each_request_schema_is_valid_and_refuses_unknown_keys(name):
+    schema = request_schema(name)
+
+    Draft202012Validator.check_schema(schema)
+    assert schema["description"]
+    assert Draft202012Validator(schema).is_valid({})
+    assert not Draft202012Validator(schema).is_valid({"nonsense": 1})
+
+
+def test_the_schema_of_answers_is_valid_and_says_what_it_describes():
+    schema = json_schema("command-reply", CommandReply)
+
+    Draft202012Validator.check_schema(schema)
+    assert schema["description"]
+    assert {"schema", "id", "command", "request", "ok", "error", "result"} <= set(
+        schema["required"]
+    )
+
+
 def test_every_reason_that_a_camera_can_have_is_in_the_schema():
     reasons = json_schema("state")["properties"]["reason"]["anyOf"][0]["enum"]
 
@@ -47,6 +69,8 @@ def test_the_channels_are_the_topics_that_messages_go_to():
         "detections": topics.detections("{aisle}"),
         "camera": topics.camera("{camera}"),
         "gap": topics.gap,
+        **{f"command-{name}": topics.command(name) for name in REQUESTS},
+        "command-reply": None,
     }
 
 
