@@ -1,0 +1,284 @@
+"""The tables of the report: what was found out, as the words and figures that stand there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edge.detector.bundle import PORTABLE_GRAPH, TENSORRT_GRAPH
+from engines.evaluation.average_precision import POINTS
+from engines.evaluation.places import FEWEST, Count
+from engines.evaluation.sweep import GRID
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engines.evaluation.average_precision import AveragePrecision
+    from engines.evaluation.evaluated import Evaluated, Graded
+    from engines.evaluation.location import Followed, Location
+    from engines.evaluation.places import Places
+    from engines.evaluation.report_layers import Layer
+
+_MISSED = (0.02, 0.1, 0.25, 0.5)
+"""Shares between which a cell's colour changes."""
+_NOISIEST = 8
+_NONE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """How one INT8 graph is called and drawn."""
+
+    file: str
+    name: str
+    style: str
+
+
+PARTS = {
+    PORTABLE_GRAPH: Part(PORTABLE_GRAPH, "CPU", "cpu"),
+    TENSORRT_GRAPH: Part(TENSORRT_GRAPH, "TensorRT", "tensorrt"),
+}
+
+
+def verdict(evaluated: Evaluated) -> dict[str, Any]:
+    """Return the one sentence that says what was checked and whether it held."""
+    judged = evaluated.verdict
+    worst = min(evaluated.graded.values(), key=_share_kept)
+    confident = worst.grade.confident
+    frames = len(evaluated.held_out.frames)
+    who = "both graphs keep" if len(evaluated.graded) > 1 else "the graph keeps"
+    least = "at least " if len(evaluated.graded) > 1 else ""
+    count = f"{least}{confident.kept} of" if confident.lost else "all of"
+    kept = (
+        f"on {frames} images that calibration has not seen, {who} {count} the float model's "
+        f"{confident.reference} confident detections"
+    )
+    if judged.held:
+        word, said = "INT8 holds its accuracy budget:", f"{kept}, and every check below holds."
+    else:
+        word = "INT8 does NOT hold its accuracy budget:"
+        said = f"{kept}; {len(judged.missed)} of {len(judged.checks)} checks are missed."
+        if judged.allow_drop:
+            said += " It was built all the same, as --allow-drop asked for."
+    return {
+        "word": word,
+        "sentence": said,
+        "style": "held" if judged.held else "missed",
+        "notes": [*map(str, judged.missed), *judged.warnings],
+    }
+
+
+def _share_kept(seen: Graded) -> float:
+    confident = seen.grade.confident
+    return confident.kept / confident.reference if confident.reference else 1.0
+
+
+def summary(evaluated: Evaluated) -> list[dict[str, Any]]:
+    """Return the rows of the first table."""
+    graded = list(evaluated.graded.values())
+    rows: list[tuple[str, str, list[str]]] = []
+    reference = evaluated.precision
+    if reference is not None:
+        for what, value in (("mAP50-95", "map"), ("AP50", "ap50")):
+            rows.append(
+                (what, _points(reference, value), [_points(g.precision, value) for g in graded])
+            )
+    grades = [g.grade for g in graded]
+    rows += [
+        (
+            "confident detections kept",
+            "",
+            [f"{g.confident.kept} of {g.confident.reference}" for g in grades],
+        ),
+        ("all detections kept", "", [f"{g.every.kept} of {g.every.reference}" for g in grades]),
+        (
+            "detections that float lacks",
+            "",
+            [f"{g.every.phantom} of {g.every.found}" for g in grades],
+        ),
+        ("mean IoU", "", [f"{g.every.iou:.3f}" for g in grades]),
+        ("score shift, confident", "", [f"{g.confident.score_shift:.4f}" for g in grades]),
+        ("score shift, all", "", [f"{g.every.score_shift:.4f}" for g in grades]),
+    ]
+    return [{"what": what, "by_float": f, "cells": cells} for what, f, cells in rows]
+
+
+def _points(found: AveragePrecision | None, name: str) -> str:
+    return _NONE if found is None else f"{getattr(found, name) * POINTS:.1f}"
+
+
+def checks(evaluated: Evaluated) -> list[dict[str, Any]]:
+    """Return what each graph was held to, what is missed first."""
+    return [
+        {
+            "part": PARTS[check.part].name if check.part in PARTS else check.part,
+            "what": check.what,
+            "found": f"{check.found:.3g}",
+            "limit": f"{check.limit:.3g}",
+            "held": check.held,
+            "rests_on": check.rests_on,
+        }
+        for check in sorted(evaluated.verdict.checks, key=lambda check: check.held)
+    ]
+
+
+def label_table(evaluated: Evaluated, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return one row per label that was found or is annotated, the most frequent first."""
+    names = {name for seen in evaluated.graded.values() for name in seen.labels}
+    if evaluated.precision is not None:
+        names |= {labels[index] for index in evaluated.precision.labels}
+    places = {name: index for index, name in reversed(list(enumerate(labels)))}
+    rows = []
+    for name in names:
+        known = [seen.labels[name] for seen in evaluated.graded.values() if name in seen.labels]
+        reference = known[0].every.reference if known else 0
+        cells = [_label_cell(seen, name, places[name]) for seen in evaluated.graded.values()]
+        rows.append({"name": name, "reference": reference, "cells": cells})
+    return sorted(rows, key=lambda row: (-row["reference"], row["name"]))
+
+
+def _label_cell(seen: Graded, name: str, index: int) -> dict[str, str]:
+    grade = seen.labels.get(name)
+    ap50 = seen.precision.labels.get(index) if seen.precision is not None else None
+    return {
+        "kept": f"{grade.every.kept / grade.every.reference:.0%}"
+        if grade is not None and grade.every.reference
+        else _NONE,
+        "shift": f"{grade.every.score_shift:.3f}"
+        if grade is not None and grade.every.kept
+        else _NONE,
+        "ap50": _NONE if ap50 is None else f"{ap50.ap50 * POINTS:.1f}",
+    }
+
+
+def heat_maps(where: Location) -> list[dict[str, Any]]:
+    """Return the cells of the picture, for each INT8 graph: annotated objects first."""
+    maps = [
+        _heat_map(
+            f"Annotated objects, {PARTS[part].name}",
+            "Share of the annotated objects that INT8 finds, by where they stand in the picture.",
+            places,
+        )
+        for part, places in where.annotated.items()
+    ]
+    return maps + [
+        _heat_map(
+            f"The same objects elsewhere, {PARTS[part].name}",
+            f"{seen.frames} images were moved and zoomed so that their objects stand in every cell "
+            "of the picture: the share that INT8 finds there.",
+            seen.places,
+        )
+        for part, seen in where.followed.items()
+    ]
+
+
+def _heat_map(title: str, reading: str, places: Places) -> dict[str, Any]:
+    worst = places.worst
+    rows = []
+    for row, band in enumerate(places.bands):
+        counts = [places.cells.get((row, column), Count()) for column in range(GRID)]
+        cells = [_cell(count) for count in counts]
+        for column, cell in enumerate(cells):
+            if worst is not None and worst.place == f"row {row + 1}, column {column + 1}":
+                cell["style"] += " worst"
+        rows.append([*cells, {**_cell(band), "style": "band"}])
+    bounds = [f"{b:.0%}" for b in _MISSED]
+    said = f"No cell has {FEWEST} objects: nothing can be judged."
+    if worst is not None and worst.count.drop > 0:
+        said = f"Outlined: {worst}. " + (
+            f"It loses {worst.drop_at_least:.0%} at least."
+            if worst.drop_at_least > 0
+            else "So few may be chance."
+        )
+    elif worst is not None:
+        said = f"In none of {worst.judged} judged cells does INT8 find less than float."
+    return {
+        "title": title,
+        "reading": reading,
+        "columns": GRID,
+        "rows": rows,
+        "scale": [f"≤ {bounds[0]}", *(f"≤ {b}" for b in bounds[1:]), f"> {bounds[-1]}"],
+        "worst": said,
+    }
+
+
+def _cell(count: Count) -> dict[str, Any]:
+    n = count.objects
+    if not n:
+        return {"objects": 0, "style": "few"}
+    missed = 1 - count.by_int8 / n
+    level = sum(missed > bound for bound in _MISSED)
+    return {
+        "objects": n,
+        "share": f"{count.by_int8 / n:.0%}",
+        "by_float": f"{count.by_float / n:.0%}",
+        "style": f"l{level}" if n >= FEWEST else "few",
+    }
+
+
+def change_tables(where: Location) -> list[dict[str, Any]]:
+    """Return, for each INT8 graph, what is still found after each change and on each shelf."""
+    tables = [
+        {
+            "title": f"Shelf levels as annotated, {PARTS[part].name}",
+            "rows": [_row(f"level {level}", n) for level, n in sorted(places.levels.items())],
+        }
+        for part, places in where.annotated.items()
+    ]
+    tables += [
+        {
+            "title": f"The same scene changed, {PARTS[part].name} ({seen.frames} images)",
+            "rows": _changes(seen),
+        }
+        for part, seen in where.followed.items()
+    ]
+    return [table for table in tables if table["rows"]]
+
+
+def _changes(seen: Followed) -> list[dict[str, Any]]:
+    return [_row(f"{kind} {name}".strip(), count) for (kind, name), count in seen.changes.items()]
+
+
+def _row(what: str, count: Count) -> dict[str, Any]:
+    n = max(1, count.objects)
+    return {
+        "what": what,
+        "objects": count.objects,
+        "by_float": f"{count.by_float / n:.0%}",
+        "by_int8": f"{count.by_int8 / n:.0%}",
+    }
+
+
+def layer_table(evaluated: Evaluated, part: str, layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return what runs in INT8, what a search left in float, and where most noise comes from."""
+    integer = sum(layer.integer for layer in layers)
+    said = f"{integer} of {len(layers)} convolutions run in INT8."
+    found = evaluated.searched.get(part)
+    if found is not None:
+        said += f" The search tried {found.tried} encodings and left {len(found.layers)} in float"
+        said += f"; it ended early {found.stopped}." if found.stopped else "."
+    kept = found.layers if found is not None else ()
+    worst = sorted({x.name: x for x in layers}.values(), key=lambda x: (-x.noise, x.name))
+    most = worst[0].noise if worst and worst[0].noise else 1.0
+    return {
+        "title": PARTS[part].name,
+        "said": said,
+        "style": PARTS[part].style,
+        "kept": [
+            {
+                "name": layer.name,
+                "share": f"{layer.share:.1%}",
+                "cost": _NONE if layer.cost is None else f"{layer.cost:.0%}",
+                "saves": _NONE if layer.milliseconds is None else f"{layer.milliseconds:.2f} ms",
+            }
+            for layer in kept
+        ],
+        "noisiest": [
+            {
+                "name": layer.name,
+                "noise": f"{layer.noise:.2%}",
+                "width": round(100 * layer.noise / most, 1),
+            }
+            for layer in worst[:_NOISIEST]
+        ],
+    }
