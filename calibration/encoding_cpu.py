@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from .convolution import bias_of, weights_of
-from .scales import weights
+from .convolution import bias_of
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .prelude import Prelude
-    from .scales import Scale
+    from .scales import Scale, Weights
     from .topology import Topology
 
 _WITH_CONSTANTS = frozenset({"Add", "Mul", "MatMul"})
@@ -29,6 +28,7 @@ def encode(  # noqa: PLR0913, PLR0917 - the parts of one calibration
     prelude: Prelude,
     integer: Collection[str],
     scales: Mapping[str, Scale],
+    rounded: Mapping[str, Weights],
     biases: Mapping[str, npt.NDArray[np.float32]],
 ) -> onnx.ModelProto:
     """Return the graph with a Q/DQ pair on every tensor of `scales`.
@@ -46,9 +46,8 @@ def encode(  # noqa: PLR0913, PLR0917 - the parts of one calibration
             continue
         copy = writer.rewired(node)
         if node.op_type == "Conv":
-            _weigh(
-                writer, topology, node, copy, biases, scales if node.output[0] in integer else {}
-            )
+            weights = rounded.get(node.output[0]) if node.output[0] in integer else None
+            _weigh(writer, topology, node, copy, biases, weights)
         elif node.output[0] in integer and node.op_type in _WITH_CONSTANTS:
             _write_constants(writer, topology, node, copy)
         writer.emit(copy)
@@ -82,20 +81,17 @@ def _weigh(  # noqa: PLR0913, PLR0917
     conv: onnx.NodeProto,
     copy: onnx.NodeProto,
     biases: Mapping[str, npt.NDArray[np.float32]],
-    scales: Mapping[str, Scale],
+    quantised: Weights | None,
 ) -> None:
-    """Give a convolution its weights and bias: integers if its input has a scale here."""
-    output, values = conv.output[0], weights_of(topology, conv)
-    if values is None:
-        return
+    """Give a convolution its bias, and its weights if they are integers."""
+    output = conv.output[0]
     bias = biases.get(output, bias_of(topology, conv))
-    if conv.input[0] not in scales:
+    if quantised is None:
         if output in biases:
             del copy.input[2:]
             copy.input.append(writer.constant(f"{output}/bias", bias))
         return
-    step = scales[conv.input[0]].scale
-    quantised = weights(values, bias, step)
+    step = writer.scales[conv.input[0]].scale
     products = quantised.scales.astype(np.float64) * step
     integers = np.rint(bias / products).astype(np.int32)
     del copy.input[1:]

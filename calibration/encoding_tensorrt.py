@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .convolution import bias_of, weights_of
+from .convolution import weights_of
 from .groups import groups, sources
 from .ranges import merged, search
-from .scales import symmetric, weights
+from .scales import symmetric
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .histogram import Histogram
     from .prelude import Prelude
-    from .scales import Scale
+    from .scales import Scale, Weights
     from .topology import Topology
 
 
@@ -60,11 +60,12 @@ def scales(
     return found
 
 
-def encode(
+def encode(  # noqa: PLR0913, PLR0917 - the parts of one calibration
     model: onnx.ModelProto,
     topology: Topology,
     integer: Collection[str],
     scales: Mapping[str, Scale],
+    rounded: Mapping[str, Weights],
     biases: Mapping[str, npt.NDArray[np.float32]],
 ) -> onnx.ModelProto:
     """Return the graph with Q/DQ on what the nodes named in `integer`, by first output, read.
@@ -82,8 +83,6 @@ def encode(
             del copy.input[2:]
             copy.input.append(writer.constant(f"{output}/bias", bias))
         if values is not None and output in integer:
-            bias = biases.get(output, bias_of(topology, node))
-            step = scales[node.input[0]].scale
-            copy.input[1] = writer.weights(output, weights(values, bias, step))
+            copy.input[1] = writer.weights(output, rounded[output])
         writer.emit(copy)
     return writer.finish(model)

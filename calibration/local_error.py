@@ -12,20 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from onnx import helper
 
-from .convolution import bias_of, weights_of
-from .observe import INPUT, open_session
-from .scales import weights
-from .topology import silu_input
-from .writer import Writer
+from .convolution import weights_of
+from .seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
-    from .scales import Scale
+    from .scales import Scale, Weights
     from .topology import Topology
 
 _SMALLEST_VARIANCE = 1e-9
@@ -48,99 +44,46 @@ def local_errors(  # noqa: PLR0913, PLR0917 - the parts of one calibration
     topology: Topology,
     integer: Collection[str],
     scales: Mapping[str, Scale],
+    rounded: Mapping[str, Weights],
     frames: Sequence[npt.NDArray[np.uint8]],
     done: Callable[[int], None],
 ) -> dict[str, LocalError]:
     """Return the error of every convolution that reads a quantised tensor, by its output."""
-    comparison = _Comparison(topology, scales)
-    for node in topology.nodes:
-        if node.op_type == "Conv" and node.input[0] in scales:
-            comparison.add(node, node.output[0] in integer)
-    sums = _mean_moments(comparison.finish(model), comparison.moments, frames, done)
+    seen = Seen(topology, scales)
+    compared = [
+        node.output[0]
+        for node in topology.nodes
+        if node.op_type == "Conv"
+        and node.input[0] in scales
+        and weights_of(topology, node) is not None
+    ]
+    for output in compared:
+        _compare(seen, topology.producer[output], rounded if output in integer else {})
+    means = seen.means(model, frames, done)
     return {
-        output: _error(*(sums[f"{output}/local/{moment}"] for moment in _MOMENTS))
-        for output in comparison.outputs
+        output: _error(*(means[f"{output}/local/{moment}"] for moment in _MOMENTS))
+        for output in compared
     }
 
 
-class _Comparison:
-    """Writes beside the float graph what quantisation would make of each convolution."""
-
-    def __init__(self, topology: Topology, scales: Mapping[str, Scale]) -> None:
-        self._topology = topology
-        self._scales = scales
-        self._writer = Writer({f"{name}/seen": scale for name, scale in scales.items()})
-        self._writer.nodes.extend(topology.nodes)
-        self._seen: set[str] = set()
-        self.outputs: list[str] = []
-
-    @property
-    def moments(self) -> list[str]:
-        return [f"{output}/local/{moment}" for output in self.outputs for moment in _MOMENTS]
-
-    def add(self, conv: onnx.NodeProto, integer: bool) -> None:  # noqa: FBT001
-        values, output = weights_of(self._topology, conv), conv.output[0]
-        if values is None:
-            return
-        copy = onnx.NodeProto()
-        copy.CopyFrom(conv)
-        copy.name = copy.output[0] = f"{output}/local"
-        copy.input[0] = self._quantised(conv.input[0])
-        if integer:
-            step = self._scales[conv.input[0]].scale
-            quantised = weights(values, bias_of(self._topology, conv), step)
-            copy.input[1] = self._writer.weights(output, quantised)
-        self._writer.nodes.append(copy)
-        d, y = self._op("Sub", f"{output}/local", output), output
-        self._mean(f"{output}/local/d", d)
-        self._mean(f"{output}/local/dd", self._op("Mul", d, d))
-        self._mean(f"{output}/local/y", y)
-        self._mean(f"{output}/local/yy", self._op("Mul", y, y))
-        self.outputs.append(output)
-
-    def finish(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        written = self._writer.finish(model)
-        del written.graph.output[:]
-        written.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.moments)
-        return written
-
-    def _quantised(self, name: str) -> str:
-        """Return what is left of a tensor; x * sigmoid(x) is made of what is left of x."""
-        if name not in self._seen:
-            self._seen.add(name)
-            made = name
-            x = silu_input(self._topology, self._topology.producer[name])
-            if x is not None and x in self._scales:
-                left = self._quantised(x)
-                made = self._op("Mul", left, self._op("Sigmoid", left))
-            self._writer.emit(helper.make_node("Identity", [made], [f"{name}/seen"]))
-        return f"{name}/seen/dq"
-
-    def _op(self, op: str, *inputs: str) -> str:
-        output = f"local/{len(self._writer.nodes)}"
-        self._writer.nodes.append(helper.make_node(op, inputs, [output]))
-        return output
-
-    def _mean(self, output: str, name: str) -> None:
-        # ReduceMean changed its signature in opset 18; this reads the same before and after.
-        self._writer.nodes.append(helper.make_node("GlobalAveragePool", [name], [output]))
+def _compare(seen: Seen, conv: onnx.NodeProto, rounded: Mapping[str, Weights]) -> None:
+    """Write a convolution a second time, in 8 bits, and ask for how the two differ."""
+    output = conv.output[0]
+    copy = onnx.NodeProto()
+    copy.CopyFrom(conv)
+    copy.name = copy.output[0] = f"{output}/local"
+    copy.input[0] = seen.tensor(conv.input[0])
+    if output in rounded:
+        copy.input[1] = seen.writer.weights(output, rounded[output])
+    seen.writer.nodes.append(copy)
+    d = seen.op("Sub", f"{output}/local", output)
+    asked = (d, _squared(seen, d), output, _squared(seen, output))
+    for moment, name in zip(_MOMENTS, asked, strict=True):
+        seen.mean(name, f"{output}/local/{moment}")
 
 
-def _mean_moments(
-    model: onnx.ModelProto,
-    names: list[str],
-    frames: Sequence[npt.NDArray[np.uint8]],
-    done: Callable[[int], None],
-) -> dict[str, npt.NDArray[np.float64]]:
-    if not names:
-        return {}
-    session = open_session(model)
-    sums = dict.fromkeys(names, np.zeros(1))
-    for index, frame in enumerate(frames):
-        for name, value in zip(names, session.run(names, {INPUT: frame[np.newaxis]}), strict=True):
-            sums[name] = sums[name] + value.reshape(-1).astype(np.float64)
-        done(index + 1)
-    return {name: value / len(frames) for name, value in sums.items()}
+def _squared(seen: Seen, name: str) -> str:
+    return seen.op("Mul", name, name)
 
 
 def _error(

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import encoding_cpu, encoding_tensorrt
-from .convolution import bias_of
+from .convolution import bias_of, weights_of
+from .covariance import covariances
 from .errors import CalibrationError
 from .fallback import too_noisy, without
 from .fold import fold
@@ -19,6 +20,8 @@ from .local_error import LocalError, local_errors
 from .observe import observe
 from .prelude import Prelude, find_prelude
 from .ranges import choose
+from .rounding import compensated
+from .scales import Weights, weights
 from .tail import body, influence
 from .topology import Topology
 
@@ -56,6 +59,7 @@ class _Placement:
 
     nodes: list[onnx.NodeProto]
     scales: Mapping[str, Scale]
+    rounded: Mapping[str, Weights]
     errors: Mapping[str, LocalError]
     noisy: tuple[str, ...]
     """Convolutions that had better stay in float, the worst first."""
@@ -112,6 +116,7 @@ class Measured:
             self._source.prelude,
             {node.output[0] for node in nodes},
             {name: placement.scales[name] for name in sorted(tensors)},
+            placement.rounded,
             _corrected(topology, errors),
         )
 
@@ -129,6 +134,7 @@ class Measured:
             topology,
             integer,
             {name: scale for name, scale in placement.scales.items() if name in read},
+            placement.rounded,
             _corrected(topology, errors),
         )
 
@@ -189,10 +195,13 @@ def measure(
     report = {
         "frames": len(frames),
         "ranges": "least squared error behind the activation, over a histogram of every value",
-        "weights": "symmetric int8 per output channel",
+        "weights": "symmetric int8 per output channel, rounding errors compensated",
         "biases": f"mean local error removed, on {len(source.frames)} frames",
     }
-    return Measured(source, _place_cpu(source), _place_tensorrt(source), report)
+    choices = _choose_cpu(source), _choose_tensorrt(source)
+    varied = _vary(source, choices)
+    cpu, tensorrt = (_placement(source, choice, varied) for choice in choices)
+    return Measured(source, cpu, tensorrt, report)
 
 
 def _source(
@@ -210,36 +219,82 @@ def _source(
     return _Source(model, topology, prelude, histograms, sample, tell)
 
 
-def _place_cpu(source: _Source) -> _Placement:
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What one encoding runs in 8 bits, and how."""
+
+    nodes: list[onnx.NodeProto]
+    scales: Mapping[str, Scale]
+
+    def convolutions(self) -> list[onnx.NodeProto]:
+        return [node for node in self.nodes if node.op_type == "Conv"]
+
+
+def _choose_cpu(source: _Source) -> _Choice:
     topology = source.topology
     nodes = integer_nodes(topology, source.prelude)
     scales = choose(topology, source.prelude, groups(topology, nodes), source.histograms)
-    return _placement(source, nodes, scales, "comparing layers")
+    return _Choice(nodes, scales)
 
 
-def _place_tensorrt(source: _Source) -> _Placement:
+def _choose_tensorrt(source: _Source) -> _Choice:
     topology = source.topology
     inner = integer_nodes(topology, source.prelude)
     nodes = encoding_tensorrt.quantisable(topology, inner)
     scales = encoding_tensorrt.scales(topology, source.prelude, nodes, inner, source.histograms)
-    return _placement(source, nodes, scales, "comparing layers for TensorRT")
+    return _Choice(nodes, scales)
+
+
+def _vary(source: _Source, choices: Sequence[_Choice]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the covariances of the inputs of every convolution that is to run in 8 bits."""
+    by_name = {node.output[0]: node for choice in choices for node in choice.convolutions()}
+    total = len(source.frames)
+    return covariances(
+        source.model,
+        source.topology,
+        list(by_name.values()),
+        source.frames,
+        lambda done: source.tell("measuring inputs", done, total),
+    )
+
+
+def _round(
+    source: _Source, choice: _Choice, varied: Mapping[str, npt.NDArray[np.float64]]
+) -> dict[str, Weights]:
+    """Return the integer weights of every convolution."""
+    topology = source.topology
+    convolutions = choice.convolutions()
+    rounded = {}
+    for number, node in enumerate(convolutions):
+        name, values = node.output[0], weights_of(topology, node)
+        if values is None:
+            continue
+        rounded[name] = weights(values, bias_of(topology, node), choice.scales[node.input[0]].scale)
+        if name in varied:
+            integers = compensated(values, rounded[name].scales, varied[name])
+            rounded[name] = Weights(integers, rounded[name].scales)
+        source.tell("rounding weights", number + 1, len(convolutions))
+    return rounded
 
 
 def _placement(
-    source: _Source, nodes: list[onnx.NodeProto], scales: Mapping[str, Scale], what: str
+    source: _Source, choice: _Choice, varied: Mapping[str, npt.NDArray[np.float64]]
 ) -> _Placement:
+    rounded = _round(source, choice, varied)
     total = len(source.frames)
+    integer = {node.output[0] for node in choice.nodes}
     errors = local_errors(
         source.model,
         source.topology,
-        {node.output[0] for node in nodes},
-        scales,
+        integer,
+        choice.scales,
+        rounded,
         source.frames,
-        lambda done: source.tell(what, done, total),
+        lambda done: source.tell("comparing layers", done, total),
     )
     noisy = too_noisy(errors, influence(source.topology, body(source.topology)))
-    integer = {node.output[0] for node in nodes}
-    return _Placement(nodes, scales, errors, tuple(name for name in noisy if name in integer))
+    kept = tuple(name for name in noisy if name in integer)
+    return _Placement(choice.nodes, choice.scales, rounded, errors, kept)
 
 
 def _layers(source: _Source, cpu: _Placement, tensorrt: _Placement) -> tuple[Layer, ...]:

@@ -25,7 +25,7 @@ class Writer:
     """The nodes and constants of a graph to be; `scales` says how each quantised tensor is."""
 
     def __init__(self, scales: Mapping[str, Scale]) -> None:
-        self._scales = scales
+        self.scales = scales
         self.nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._restored: set[str] = set()
@@ -34,14 +34,14 @@ class Writer:
         """Write a node, and a Q/DQ pair on each of its outputs that has a scale."""
         self.nodes.append(node)
         for name in node.output:
-            if name in self._scales:
-                parameters = self._parameters(self._scales[name])
+            if name in self.scales:
+                parameters = self._parameters(self.scales[name])
                 self._node("QuantizeLinear", [name, *parameters], f"{name}/q")
                 self.dequantise(name, f"{name}/q")
 
     def dequantise(self, name: str, integers: str) -> None:
         """Write tensor `name` as what its integers stand for."""
-        parameters = self._parameters(self._scales[name])
+        parameters = self._parameters(self.scales[name])
         self._node("DequantizeLinear", [integers, *parameters], f"{name}/dq")
 
     def untouched(self, node: onnx.NodeProto) -> onnx.NodeProto:
@@ -54,7 +54,7 @@ class Writer:
         """Return a copy of a node that reads what quantisation leaves of its inputs."""
         copy = self.untouched(node)
         for index, name in enumerate(node.input):
-            if name in self._scales:
+            if name in self.scales:
                 copy.input[index] = f"{name}/dq"
         return copy
 

@@ -193,7 +193,7 @@ def test_noise_is_what_rounding_does_and_falls_with_the_square_of_the_step():
 
     def noise(step):
         scales = {"pixels": unsigned(0, 1), "s1": Scale(step, 10)}
-        found = local_errors(model, topology, {"c1", "c2"}, scales, frames(), lambda _: None)
+        found = local_errors(model, topology, set(), scales, {}, frames(), lambda _: None)
         return found["c2"].noise
 
     assert noise(0.1) / noise(0.05) == pytest.approx(4, rel=0.3)
@@ -203,7 +203,7 @@ def test_a_shift_of_the_input_is_seen_as_a_shift_of_the_output():
     model = fold(network())
     topology = Topology(model)
     scales = {"s1": Scale(0.01, 0)}  # cuts off all that is below zero
-    found = local_errors(model, topology, set(), scales, frames(), lambda _: None)["c2"]
+    found = local_errors(model, topology, set(), scales, {}, frames(), lambda _: None)["c2"]
     kernel = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "w2")
     (s1,) = zip(*_activations(model, ["s1"]), strict=True)
     cut = np.mean([np.maximum(-x[0], 0).mean(axis=(1, 2)) for x in s1], axis=0)
