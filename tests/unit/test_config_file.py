@@ -77,7 +77,7 @@ ONE_MISTAKE = [
     ("mqtt: {host: broker.north}", "mqtt: {host: broker.north, tls: maybe}", "6: mqtt.tls: expected true, false, or a section with ca_file, cert_file, key_file, found 'maybe'"),
     ("mqtt: {host: broker.north}", "mqtt: {host: broker.north, tls: {cert_file: /c}}", "6: mqtt.tls: a client certificate needs both cert_file and key_file"),
     ("mqtt: {host: broker.north}", "mqtt: {host: 'mqtt://broker'}", "6: mqtt.host: expected a host name or address alone: no mqtt://, no user, no port (port has its own key)"),
-    ("mqtt: {host: broker.north}", "mqtt:", "6: mqtt: expected a section with host, port, prefix, username, password_file, tls, found nothing"),
+    ("mqtt: {host: broker.north}", "mqtt:", "6: mqtt: expected a section with host, port, prefix, username, password_file, tls, commands, found nothing"),
     ("mqtt: {host: broker.north}", "mqtt: {host: b, prefix: a//b}", "6: mqtt.prefix: expected topic levels joined by /, without spaces, + # or $, found 'a//b'"),
     ("bundle: /models", "outbox: {max_mb: .inf}\nbundle: /models", "1: outbox.max_mb: expected a finite number, found .inf"),
     ("bundle: /models", "bundel: 1\nbundle: /models", "1: bundel: unknown key; did you mean bundle? allowed: site, device, bundle, runtime, threads, cameras, mqtt, publish, outbox"),
