@@ -1,0 +1,1 @@
+"""The built-in shelf detectors: networks, training on the shelf world, weights."""
