@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SYMBOL = "batch"
-MAX_BATCH = 8
+MAX_BATCH = 16
 """Largest batch that a graph with a symbolic one is offered for."""
 _RESIZE_SIZES = 3
 _SAME = 1e-3

@@ -17,7 +17,7 @@ from edge import __version__
 from edge.detector.bundle import load_bundle
 from edge.detector.preflight import plan_spec
 from edge.errors import EdgeError, MissingPackage, RuntimeFailure
-from engines.errors import BuildError
+from engines.errors import AlreadyQuantised, BuildError
 from engines.progress import shown
 
 if TYPE_CHECKING:
@@ -64,12 +64,19 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         from engines.build import build
         from engines.inspection import understand
         from engines.outcome import print_result
+        from engines.quantised import refuse
     except ImportError as error:
         raise MissingPackage(
             f"{error.name} is not installed", "pip install 'aisle-edge[build]'"
         ) from error
-    gate = _gate(arguments)
-    adapted = understand(_order(arguments))
+    gate, order = _gate(arguments), _order(arguments)
+    try:
+        adapted = understand(order)
+    except AlreadyQuantised as error:
+        if arguments.explain:
+            raise
+        with shown(console) as progress:
+            refuse(order, arguments.images, error, progress)
     print("\n".join(adapted.explain()), flush=True)
     if arguments.explain:
         return

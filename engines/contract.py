@@ -26,6 +26,8 @@ from engines.graph import GraphBuilder, prune, shape_of
 from engines.native import NATIVE
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import numpy.typing as npt
 
     from engines.families.family import Candidates, Family, Preprocessing
@@ -72,13 +74,17 @@ def adapt(network: Network, family: Family, iou: float | None) -> onnx.ModelProt
             f"{str(error).splitlines()[0]}",
             "check --size and --family, or export the model again",
         ) from error
-    check(model)
+    check(model, network.source.quantised)
     return model
 
 
-def check(model: onnx.ModelProto) -> None:
-    """Raise `ModelError` unless the model is a contract graph of natively supported operators."""
-    foreign = sorted({n.op_type for n in model.graph.node if n.op_type not in NATIVE or n.domain})
+def check(model: onnx.ModelProto, quantised: Collection[str] = ()) -> None:
+    """Raise `ModelError` unless the model is a contract graph of natively supported operators.
+
+    The integer operators `quantised` are let through: that graph is looked at, never shipped.
+    """
+    known = NATIVE.union(quantised)
+    foreign = sorted({n.op_type for n in model.graph.node if n.op_type not in known or n.domain})
     if foreign:
         raise ModelError(
             f"operators {', '.join(foreign)}: expected only what ONNX Runtime and TensorRT 8.6-11 "

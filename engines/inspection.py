@@ -89,9 +89,12 @@ class Adapted:
         return f"above IoU {self.iou:g}, per label: {origin}"
 
 
-def understand(order: Order) -> Adapted:
-    """Recognise the model and bring it to the contract; raises `ModelError`, `BuildError`."""
-    source = _source(order)
+def understand(order: Order, *, quantised: bool = False) -> Adapted:
+    """Recognise the model and bring it to the contract; raises `ModelError`, `BuildError`.
+
+    A quantised model raises `AlreadyQuantised`, unless it is to be looked at only.
+    """
+    source = _source(order, quantised=quantised)
     cut, network = _cut_or_whole(replace(source, anchors=order.anchors), order)
     family, recognised = registry.recognise(network, order.family)
     labels, labels_from = find_labels(source, recognised.label_count, order.labels)
@@ -106,9 +109,9 @@ def understand(order: Order) -> Adapted:
     return Adapted(order, network, family, recognised, labels, labels_from, spec, iou, graph)
 
 
-def _source(order: Order) -> Source:
+def _source(order: Order, *, quantised: bool) -> Source:
     if order.model.suffix.lower() not in checkpoint.SUFFIXES:
-        return load_source(order.model)
+        return load_source(order.model, quantised=quantised)
     model, sha256 = from_checkpoint(order.model, order.size_wh)
     return Source(order.model, model, sha256)
 

@@ -16,7 +16,7 @@ from onnx import inliner
 from engines import embedded_nms, opset, tensorflow
 from engines.assignment import fold_assignments
 from engines.batch import with_free_batch
-from engines.errors import ModelError
+from engines.errors import AlreadyQuantised, ModelError
 from engines.focus import fold_focus
 from engines.graph import Shape, opset_of, shape_of
 from engines.image_input import find_image, fix_companions, to_planes
@@ -45,6 +45,8 @@ class Source:
     """What had to be changed to take it, for people."""
     anchors: tuple[float, ...] = ()
     """Widths and heights in pixels that were given for raw heads, smallest stride first."""
+    quantised: tuple[str, ...] = ()
+    """The integer operators that somebody else's quantiser put in."""
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -76,8 +78,11 @@ class Network:
     batched: bool
 
 
-def load_source(path: Path) -> Source:
-    """Read an ONNX file with its external data; raises `ModelError` for anything else."""
+def load_source(path: Path, *, quantised: bool = False) -> Source:
+    """Read an ONNX file with its external data; raises `ModelError` for anything else.
+
+    A quantised model raises `AlreadyQuantised`, unless it is to be looked at only.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -90,9 +95,14 @@ def load_source(path: Path) -> Source:
         model = inliner.inline_local_functions(model)
     kinds = to_float32(model)
     changed = (f"weights in {', '.join(kinds)} became float32",) if kinds else ()
-    source = Source(path, model, hashlib.sha256(data).hexdigest(), changed)
-    _refuse_quantised(source)
-    return source
+    integers = tuple(sorted({node.op_type for node in model.graph.node} & _QUANTISED))
+    if integers and not quantised:
+        raise AlreadyQuantised(
+            f"model {path}: expected a float model, it is already quantised "
+            f"({', '.join(integers)})",
+            "export the trained float32 model again, without quantisation, and build from that",
+        )
+    return Source(path, model, hashlib.sha256(data).hexdigest(), changed, quantised=integers)
 
 
 def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
@@ -157,15 +167,6 @@ def _load_weights_beside(path: Path, model: onnx.ModelProto) -> None:
             f"{str(error).splitlines()[0]}",
             "copy the .onnx.data file beside the .onnx file",
         ) from error
-
-
-def _refuse_quantised(source: Source) -> None:
-    if found := sorted({node.op_type for node in source.model.graph.node} & _QUANTISED):
-        raise ModelError(
-            f"model {source.path}: expected a float model, it is already quantised "
-            f"({', '.join(found)})",
-            "export the trained float32 model again, without quantisation",
-        )
 
 
 def _refuse_foreign(source: Source) -> None:

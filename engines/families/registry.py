@@ -67,7 +67,9 @@ def recognise(network: Network, name: str | None = None) -> tuple[Family, Recogn
     answers = [(family, family.recognise(network)) for family in asked]
     fitting = [(family, found) for family, found in answers if not isinstance(found, str)]
     reasons = {family.name: found for family, found in answers if isinstance(found, str)}
-    sure = [found for found in fitting if name is not None or not found[1].doubts]
+    # A quantised graph has Q/DQ where a family looks for the float one's; it is only looked at.
+    asked_for = name is not None or bool(network.source.quantised)
+    sure = [found for found in fitting if asked_for or not found[1].doubts]
     if len(sure) == 1:
         return sure[0]
     if fitting:

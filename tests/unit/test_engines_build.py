@@ -118,7 +118,7 @@ def test_it_writes_a_bundle_that_loads(tmp_path, quantiser, model, pictures):
     assert (passport.name, passport.version, passport.family) == ("shelf", "1.2.0", "ultralytics")
     assert passport.labels == ("box", "can", "tote")
     assert (passport.input.width, passport.input.letterbox) == (64, "centered")
-    assert (passport.max_detections, passport.max_batch) == (84, 8)
+    assert (passport.max_detections, passport.max_batch) == (84, 16)
     assert passport.iou == 0.7
     assert passport.accuracy["model.onnx"]["recall"] == 1
     assert passport.accuracy["model.onnx"]["reference"] > 0
