@@ -62,7 +62,7 @@ def render(evaluated: Evaluated, where: Location, passport: Passport) -> str:
         verdict=tables.verdict(evaluated),
         summary=tables.summary(evaluated),
         checks=tables.checks(evaluated),
-        label_table=tables.label_table(evaluated, passport.labels),
+        label_tables=tables.label_tables(evaluated, passport.labels),
         time=_time(evaluated.speed),
         **_detections(evaluated, passport),
         **_places(evaluated, where),
@@ -176,9 +176,9 @@ def _time(speed: Mapping[str, Any]) -> str:
     threads = speed["threads"]
     return (
         f"One frame at {threads} thread{'' if threads == 1 else 's'} of {speed['cpu']}, in ONNX "
-        f"Runtime, taking turns: float {speed['float_ms']} ms, INT8 for the CPU "
-        f"{speed['int8_ms']} ms; INT8 takes {speed['int8_to_float']:.0%} of float's time. True of "
-        "the machine that built it; edge bench measures the one that runs it."
+        f"Runtime, taking turns: float {speed['float_ms']:.1f} ms, INT8 for the CPU "
+        f"{speed['int8_ms']:.1f} ms; INT8 takes {speed['int8_to_float']:.0%} of float's time. True "
+        "of the machine that built it; edge bench measures the one that runs it."
     )
 
 

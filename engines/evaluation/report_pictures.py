@@ -71,6 +71,8 @@ class WorstFrame:
     texts: tuple[Text, ...]
     float_count: int
     int8_count: int
+    slipped: int
+    """Detections of float that INT8 has just below the threshold."""
     lost: tuple[str, ...]
     gained: tuple[str, ...]
 
@@ -114,6 +116,7 @@ class _Compared:
     found: Detections
     lost: list[int]
     gained: list[int]
+    slipped: int
     harm: float
 
 
@@ -125,9 +128,11 @@ def _compare(reference: Detections, found: Detections) -> _Compared:
     known = {f for _, f, _ in match(near[0], sure[1])}
     lost = sorted(set(range(len(sure[0]))) - {r for r, _, _ in kept})
     gained = sorted(set(range(len(sure[1]))) - known)
-    harm = float(sure[0].scores[lost].sum() + sure[1].scores[gained].sum())
+    alone = len(lost) + len(gained)
+    harm = alone + float(sure[0].scores[lost].sum() + sure[1].scores[gained].sum())
     harm += sum(abs(float(near[1].scores[f] - sure[0].scores[r])) + 1 - iou for r, f, iou in kept)
-    return _Compared(*sure, lost, gained, harm)
+    slipped = sum(bool(near[1].scores[f] < THRESHOLD) for _, f, _ in kept)
+    return _Compared(*sure, lost, gained, slipped, harm)
 
 
 def _above(found: Detections, slack: float) -> Detections:
@@ -205,6 +210,7 @@ def _worst(number: int, canvas: _Canvas, seen: _Compared, labels: Sequence[str])
         canvas.texts(boxes),
         len(reference),
         len(found),
+        seen.slipped,
         tuple(named(reference, i) for i in seen.lost),
         tuple(named(found, i) for i in seen.gained),
     )

@@ -122,33 +122,42 @@ def checks(evaluated: Evaluated) -> list[dict[str, Any]]:
     ]
 
 
-def label_table(evaluated: Evaluated, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """Return one row per label that was found or is annotated, the most frequent first."""
-    names = {name for seen in evaluated.graded.values() for name in seen.labels}
-    if evaluated.precision is not None:
-        names |= {labels[index] for index in evaluated.precision.labels}
+def label_tables(evaluated: Evaluated, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return, for each INT8 graph, one row per label that was found or is annotated.
+
+    The most frequent first, in the same order for every graph.
+    """
+    return [
+        {"title": PARTS[part].name, "rows": _label_rows(evaluated.precision, seen, labels)}
+        for part, seen in evaluated.graded.items()
+    ]
+
+
+def _label_rows(
+    reference: AveragePrecision | None, seen: Graded, labels: Sequence[str]
+) -> list[dict[str, Any]]:
     places = {name: index for index, name in reversed(list(enumerate(labels)))}
+    names = set(seen.labels) | {labels[i] for i in (reference.labels if reference else ())}
     rows = []
     for name in names:
-        known = [seen.labels[name] for seen in evaluated.graded.values() if name in seen.labels]
-        reference = known[0].every.reference if known else 0
-        cells = [_label_cell(seen, name, places[name]) for seen in evaluated.graded.values()]
-        rows.append({"name": name, "reference": reference, "cells": cells})
+        every = seen.labels[name].every if name in seen.labels else None
+        count = every.reference if every else 0
+        rows.append(
+            {
+                "name": name,
+                "reference": count,
+                "kept": f"{every.kept / count:.0%}" if every and count else _NONE,
+                "shift": f"{every.score_shift:.3f}" if every and every.kept else _NONE,
+                "ap50": _label_ap50(seen.precision, places[name]),
+                "float_ap50": _label_ap50(reference, places[name]),
+            }
+        )
     return sorted(rows, key=lambda row: (-row["reference"], row["name"]))
 
 
-def _label_cell(seen: Graded, name: str, index: int) -> dict[str, str]:
-    grade = seen.labels.get(name)
-    ap50 = seen.precision.labels.get(index) if seen.precision is not None else None
-    return {
-        "kept": f"{grade.every.kept / grade.every.reference:.0%}"
-        if grade is not None and grade.every.reference
-        else _NONE,
-        "shift": f"{grade.every.score_shift:.3f}"
-        if grade is not None and grade.every.kept
-        else _NONE,
-        "ap50": _NONE if ap50 is None else f"{ap50.ap50 * POINTS:.1f}",
-    }
+def _label_ap50(found: AveragePrecision | None, label: int) -> str:
+    known = found.labels.get(label) if found else None
+    return _NONE if known is None else f"{known.ap50 * POINTS:.1f}"
 
 
 def heat_maps(where: Location) -> list[dict[str, Any]]:
@@ -156,7 +165,8 @@ def heat_maps(where: Location) -> list[dict[str, Any]]:
     maps = [
         _heat_map(
             f"Annotated objects, {PARTS[part].name}",
-            "Share of the annotated objects that INT8 finds, by where they stand in the picture.",
+            "Share of the annotated objects that INT8 finds, by where they stand in the picture; "
+            "vs: float's.",
             places,
         )
         for part, places in where.annotated.items()
@@ -165,7 +175,7 @@ def heat_maps(where: Location) -> list[dict[str, Any]]:
         _heat_map(
             f"The same objects elsewhere, {PARTS[part].name}",
             f"{seen.frames} images were moved and zoomed so that their objects stand in every cell "
-            "of the picture: the share that INT8 finds there.",
+            "of the picture: the share that INT8 finds there; vs: float's.",
             seen.places,
         )
         for part, seen in where.followed.items()
