@@ -132,8 +132,8 @@ def _problems(error: ValidationError, model: type[Request]) -> Iterator[str]:
             yield f"expected a JSON object with any of {', '.join(keys)}"
         elif detail["type"] == "extra_forbidden":
             near = nearest(key, keys)
-            meant = f"; did you mean {near}?" if near else ""
-            yield f"unknown key '{key}'{meant} allowed: {', '.join(keys)}"
+            meant = f"did you mean {near}? " if near else ""
+            yield f"unknown key '{key}'; {meant}allowed: {', '.join(keys)}"
         else:
             said: str = detail["msg"].replace("Input should be", "expected")
             yield f"{key}: {_one_line(said)}"

@@ -45,7 +45,8 @@ def encode(image: Image, most: int) -> tuple[bytes, tuple[int, int]]:
     cv2 = import_cv2()
     height, width = image.shape[:2]
     scale = min(1.0, LONGEST_SIDE / max(width, height))
-    while max(width, height) * scale >= _SMALLEST_SIDE:
+    smallest = min(scale, _SMALLEST_SIDE / max(width, height))
+    while scale >= smallest:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
         for quality in _QUALITIES:
