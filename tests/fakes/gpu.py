@@ -121,6 +121,13 @@ class Gpu:
         for stream in list(self.streams.values()):
             stream.drain()
 
+    def _mine(self, part):
+        """Return a class or function of the double for this GPU."""
+        if not isinstance(part, type):
+            return functools.partial(part, self)
+        made = functools.partialmethod(part.__init__, self)
+        return type(part.__name__, (part,), {"__init__": made})
+
     def driver(self):
         """Return `pycuda.driver` for this GPU."""
         driver = ModuleType("pycuda.driver")
@@ -145,7 +152,7 @@ class Gpu:
             "memset_d8_async": memset_d8_async,
             "module_from_buffer": Module,
         }.items():
-            setattr(driver, name, functools.partial(part, self))
+            setattr(driver, name, self._mine(part))
         driver.Context = SimpleNamespace(
             pop=self._pop,
             synchronize=lambda: (self.check(), self.finish()),
@@ -313,7 +320,7 @@ def kernel():
 class Module:
     def __init__(self, gpu, buffer):
         gpu.check()
-        if buffer != CUBIN:
+        if buffer != CUBIN and not buffer.startswith(b"\x7fELF"):
             raise LogicError("cuModuleLoadDataEx failed: device kernel image is invalid")
         self._gpu = gpu
 
