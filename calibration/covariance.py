@@ -48,20 +48,21 @@ class Window:
     def patches(
         self, values: npt.NDArray[np.float32], chosen: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.float32]:
-        """Return what the convolution reads at the `chosen` output positions (P,).
+        """Return what the convolution reads at the `chosen` output positions (P,), row by row.
 
-        `values` is (C, H, W); the answer (G, P, C / G * kernel height * kernel width).
+        `values` is (N, C, H, W); the answer (G, P, C / G * kernel height * kernel width).
         """
         top, left, bottom, right = self.pads
-        _, columns = self.positions(*values.shape[1:])
-        padded = np.pad(values, ((0, 0), (top, bottom), (left, right)))
-        rows_at = chosen // columns * self.strides[0]
-        columns_at = chosen % columns * self.strides[1]
+        rows, columns = self.positions(*values.shape[2:])
+        padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)))
         down = np.repeat(np.arange(self.kernel[0]) * self.dilations[0], self.kernel[1])
         across = np.tile(np.arange(self.kernel[1]) * self.dilations[1], self.kernel[0])
-        read = padded[:, rows_at[:, None] + down, columns_at[:, None] + across]  # (C, P, kh * kw)
-        grouped = read.reshape(self.groups, -1, *read.shape[1:]).swapaxes(1, 2)
-        return grouped.reshape(self.groups, len(chosen), -1)
+        image, place = np.divmod(chosen[:, None], rows * columns)
+        row, column = np.divmod(place, columns)
+        # (P, kh * kw, C): the axis between the indexed ones comes last.
+        read = padded[image, :, row * self.strides[0] + down, column * self.strides[1] + across]
+        grouped = read.swapaxes(1, 2).reshape(len(chosen), self.groups, -1)
+        return np.ascontiguousarray(grouped.swapaxes(0, 1))
 
 
 def window_of(topology: Topology, conv: onnx.NodeProto) -> Window | None:
@@ -106,19 +107,24 @@ def covariances(
     for index, values in enumerate(activations(model, tensors, frames)):
         held = dict(zip(tensors, values, strict=True))
         for name, window in windows.items():
-            image = held[read[name]][0]
-            count = window.positions(*image.shape[1:])
-            size = image.shape[0] // window.groups * window.kernel[0] * window.kernel[1]
-            wanted = -(-max(_FEWEST_ROWS, _ROWS_PER_INPUT * size) // len(frames))
-            total = count[0] * count[1]
-            chosen = (
-                np.arange(total)
-                if total <= wanted
-                else np.sort(generator.choice(total, wanted, replace=False))
-            )
-            sums[name].add(window.patches(image, chosen))
+            images = held[read[name]]
+            chosen = _some(generator, window, images.shape, len(frames))
+            sums[name].add(window.patches(images, chosen))
         done(index + 1)
     return {name: moments.covariance() for name, moments in sums.items()}
+
+
+def _some(
+    generator: np.random.Generator, window: Window, shape: tuple[int, ...], frames: int
+) -> npt.NDArray[np.int64]:
+    """Return one frame's share of the output positions to look at, for an input (N, C, H, W)."""
+    rows, columns = window.positions(*shape[2:])
+    total = shape[0] * rows * columns
+    size = shape[1] // window.groups * window.kernel[0] * window.kernel[1]
+    wanted = -(-max(_FEWEST_ROWS, _ROWS_PER_INPUT * size) // frames)
+    if total <= wanted:
+        return np.arange(total)
+    return np.sort(generator.choice(total, wanted, replace=False))
 
 
 class _Moments:

@@ -74,6 +74,7 @@ class Seen:
         for index, frame in enumerate(frames):
             values = session.run(names, {INPUT: frame[np.newaxis]})
             for name, value in zip(names, values, strict=True):
-                sums[name] = sums[name] + value.reshape(-1).astype(np.float64)
+                per_channel = value.reshape(*value.shape[:2]).mean(axis=0, dtype=np.float64)
+                sums[name] = sums[name] + per_channel
             done(index + 1)
         return {name: value / len(frames) for name, value in sums.items()}

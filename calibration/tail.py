@@ -11,6 +11,16 @@ if TYPE_CHECKING:
 
 _REARRANGES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Split", "Slice"})
 
+_TAKEN = {
+    "RoiAlign": slice(0, 1),
+    "Gather": slice(0, 1),
+    "GatherElements": slice(0, 1),
+    "GatherND": slice(0, 1),
+    "Where": slice(1, 3),
+    "TopK": slice(0, 0),
+}
+"""Which inputs of an op hold values; the others hold places. What TopK picks is all places."""
+
 
 def body(topology: Topology) -> list[onnx.NodeProto]:
     """Return the nodes from which a real convolution can be reached, convolutions included.
@@ -23,9 +33,19 @@ def body(topology: Topology) -> list[onnx.NodeProto]:
     nodes = []
     for node in reversed(topology.nodes):
         if _is_real_convolution(topology, node) or any(o in leads_on for o in node.output):
-            leads_on.update(name for name in node.input if name)
+            leads_on.update(_data(node))
             nodes.append(node)
     return nodes[::-1]
+
+
+def _data(node: onnx.NodeProto) -> list[str]:
+    """Return the inputs whose values flow through a node: not those that say which to take.
+
+    What makes the proposals of a Faster R-CNN (scores, boxes, TopK, NMS) is a tail of its own, even
+    where convolutions follow its RoiAlign.
+    """
+    taken = _TAKEN.get(node.op_type)
+    return [name for name in node.input[taken] if name] if taken else [*filter(None, node.input)]
 
 
 def last_convolutions(topology: Topology, nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:

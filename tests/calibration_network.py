@@ -65,6 +65,39 @@ def distances():
     return _model(nodes, constants, channels=1)
 
 
+def two_stages():
+    """Return a network that looks again at the places where its first scores are best."""
+    rng = np.random.default_rng(1)
+    constants = {
+        "w1": rng.normal(0, 0.01, (8, 3, 3, 3)).astype(np.float32),
+        "w2": rng.normal(0, 0.2, (1, 8, 1, 1)).astype(np.float32),
+        "w3": rng.normal(0, 0.2, (8, 8, 3, 3)).astype(np.float32),
+        "w4": rng.normal(0, 0.2, (4, 8, 3, 3)).astype(np.float32),
+        "flat": np.int64([-1]),
+        "k": np.int64([5]),
+        "places": rng.uniform(0, SIZE / 2, (SIZE * SIZE, 4)).astype(np.float32),
+        "first": np.zeros(5, np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["cast"], ["pixels"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["pixels", "w1"], ["c1"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"]),
+        helper.make_node("Reshape", ["c2", "flat"], ["row"]),
+        helper.make_node("TopK", ["row", "k"], ["best", "index"]),
+        helper.make_node("Gather", ["places", "index"], ["boxes"]),
+        helper.make_node(
+            "RoiAlign", ["r1", "boxes", "first"], ["pooled"], output_height=7, output_width=7
+        ),
+        helper.make_node("Conv", ["pooled", "w3"], ["c3"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c3"], ["r3"]),
+        helper.make_node("Conv", ["r3", "w4"], ["c4"], pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["c4"], ["scores"]),
+    ]
+    return _model(nodes, constants, shape=[5, 4, 7, 7])
+
+
 def frames(count=6):
     """Return letterboxed frames of noise, uint8 (H, W, 3) each."""
     rng = np.random.default_rng(2)
@@ -76,12 +109,13 @@ def scores(model, pictures):
     return np.concatenate([values[0] for values in activations(model, ["scores"], pictures)])
 
 
-def _model(nodes, constants, channels=4):
+def _model(nodes, constants, channels=4, shape=None):
+    shape = shape or ["b", channels, SIZE, SIZE]
     graph = helper.make_graph(
         nodes,
         "network",
         [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["b", SIZE, SIZE, 3])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["b", channels, SIZE, SIZE])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -14,7 +14,7 @@ from calibration.quantise import measure, quantise
 from calibration.scales import Scale, unsigned
 from calibration.tail import body, influence, last_convolutions
 from calibration.topology import Topology
-from tests.calibration_network import distances, frames, network, scores
+from tests.calibration_network import distances, frames, network, scores, two_stages
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,25 @@ def test_the_convolution_that_averages_a_softmax_is_the_tails():
     nodes = body(topology)
     assert [node.output[0] for node in nodes] == ["cast", "pixels", "c1"]
     assert [node.output[0] for node in last_convolutions(topology, nodes)] == ["c1"]
+
+
+def test_what_chooses_where_to_look_is_a_tail_though_convolutions_follow():
+    topology = Topology(two_stages())
+    nodes = body(topology)
+    ops = {node.op_type for node in nodes}
+    assert ops == {"Cast", "Transpose", "Conv", "Relu", "RoiAlign"}
+    assert [node.output[0] for node in last_convolutions(topology, nodes)] == ["c2", "c4"]
+
+
+def test_regions_are_pooled_in_float_and_looked_at_in_8_bits():
+    calibrated = quantise(two_stages(), frames())
+    for model in (calibrated.cpu, calibrated.tensorrt):
+        made = {name: node.op_type for node in model.graph.node for name in node.output}
+        read = {node.output[0]: [made.get(n) for n in node.input] for node in model.graph.node}
+        assert read["c3"][:2] == ["DequantizeLinear"] * 2
+        assert read["best"][0] == "Reshape"
+        assert made["pooled"] == "RoiAlign"
+        assert np.abs(scores(model, frames()) - scores(two_stages(), frames())).mean() < 0.005
 
 
 def test_influence_is_the_share_of_the_heads_behind_a_tensor():
