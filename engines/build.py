@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edge.detector import bundle
 from edge.detector.golden import FLOAT, hold_to_golden
 from edge.detector.onnxruntime import OnnxRuntime
-from engines import contract, golden, images
-from engines.batch import MAX_BATCH
+from engines import golden, images
 from engines.bundle_directory import directory_for, refuse_existing
-from engines.evaluation import accuracy, coco, held_out, speed
+from engines.evaluation import coco, held_out, location, report, speed
 from engines.evaluation.accuracy import THRESHOLD
 from engines.evaluation.evaluated import Evaluated
-from engines.gate import Gate, pass_gate
+from engines.gate import Gate, pass_gate, refuse_missed
+from engines.passport import passport_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from calibration.quantise import Calibrated
-    from engines.evaluation.average_precision import AveragePrecision
+    from engines.evaluation.location import Location
     from engines.gate import Passed
     from engines.inspection import Adapted
     from engines.search import Searched
@@ -56,13 +55,25 @@ def build(
     chosen = images.select(given, adapted.input, progress)
     chosen, held = held_out.choose(adapted, chosen, annotated, progress)
     passed = pass_gate(adapted, chosen, held, gate, progress)
+    where = _locate(adapted, passed, progress)
+    passed = replace(passed, verdict=passed.verdict.also(where.checks()))
+    refuse_missed(adapted, passed, gate)
     evaluated = _evaluated(adapted, passed, progress)
     with directory_for(out) as folder:
-        _write(folder, adapted, passed.calibrated, chosen, evaluated)
+        calibration = {"images": chosen.summary(), **passed.calibrated.report}
+        passport = _write(folder, adapted, calibration, evaluated, where)
+        progress(f"drawing {bundle.REPORT}", 0, 1)
+        report.write(folder / bundle.REPORT, evaluated, where, passport)
         written = bundle.load_bundle(folder)
         with OnnxRuntime(written.file(bundle.PORTABLE_GRAPH), _shape(adapted.input)) as runtime:
             hold_to_golden(written, runtime, bundle.PORTABLE_GRAPH)
     return Built(bundle.load_bundle(out), evaluated)
+
+
+def _locate(adapted: Adapted, passed: Passed, progress: Progress) -> Location:
+    held, raw = passed.judge.held_out, {p: seen.raw for p, seen in passed.graded.items()}
+    graphs = {FLOAT: adapted.graph, **passed.graphs}
+    return location.evaluate(graphs, held, raw, adapted.input.pad, progress)
 
 
 def _evaluated(adapted: Adapted, passed: Passed, progress: Progress) -> Evaluated:
@@ -94,70 +105,21 @@ def _timed(passed: Passed) -> dict[str, Searched]:
 def _write(
     folder: Path,
     adapted: Adapted,
-    calibrated: Calibrated,
-    chosen: images.Selection,
+    calibration: dict[str, Any],
     evaluated: Evaluated,
-) -> None:
+    where: Location,
+) -> bundle.Passport:
+    """Write the graphs, the golden frames and the passport of them."""
     for part, graph in evaluated.graphs.items():
         if part != FLOAT:
             (folder / part).write_bytes(graph.SerializeToString(deterministic=True))
     kept = golden.choose(evaluated.raw[FLOAT], THRESHOLD)
     golden.write(folder / bundle.GOLDEN, evaluated.held_out.frames, kept, evaluated.raw)
-    source = adapted.network.source
-    passport = bundle.Passport(
-        name=adapted.order.name,
-        version=adapted.order.version,
-        family=adapted.family.name,
-        input=adapted.input,
-        labels=adapted.labels,
-        iou=1.0 if adapted.iou is None else adapted.iou,
-        max_detections=contract.slots_of(adapted.graph),
-        max_batch=MAX_BATCH if adapted.network.batched else 1,
-        files={file.name: bundle.sha256_of(file) for file in sorted(folder.iterdir())},
-        calibration={"images": chosen.summary(), **calibrated.report},
-        accuracy=_accuracy(adapted, evaluated),
-        source={
-            "file": adapted.order.model.name,
-            "sha256": source.sha256,
-            "producer": source.model.producer_name,
-            "recognised": list(adapted.recognised.evidence),
-        },
-    )
+    files = {file.name: bundle.sha256_of(file) for file in sorted(folder.iterdir())}
+    passport = passport_of(adapted, calibration, evaluated, where, files)
     text = passport.model_dump_json(by_alias=True, indent=2)
     (folder / bundle.PASSPORT).write_text(f"{text}\n", encoding="utf-8")
-
-
-def _accuracy(adapted: Adapted, evaluated: Evaluated) -> dict[str, Any]:
-    """Return what the passport says of the accuracy; nothing in it was timed."""
-    told: dict[str, Any] = {
-        "held_out_frames": len(evaluated.held_out.frames),
-        "threshold": THRESHOLD,
-        "budget": evaluated.verdict.for_passport(),
-    }
-    if evaluated.precision is not None:
-        told[FLOAT] = _average(adapted, evaluated.precision)
-    for part, seen in evaluated.graded.items():
-        told[part] = accuracy.for_passport(seen.grade, seen.labels)
-        if seen.precision is not None:
-            told[part]["average_precision"] = _average(adapted, seen.precision)
-        if part in evaluated.searched:
-            told[part]["search"] = evaluated.searched[part].for_passport()
-    return told
-
-
-def _average(adapted: Adapted, found: AveragePrecision) -> dict[str, Any]:
-    return {
-        "map": round(found.map, 5),
-        "ap50": round(found.ap50, 5),
-        "images": found.images,
-        "objects": found.objects,
-        "labels": {
-            adapted.labels[label]: {
-                "map": round(seen.map, 5), "ap50": round(seen.ap50, 5), "objects": seen.objects,
-            }
-            for label, seen in found.labels.items()
-        },
-    }  # fmt: skip
+    return passport
 
 
 def _shape(spec: bundle.InputSpec) -> tuple[int, int, int]:

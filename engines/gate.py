@@ -12,7 +12,7 @@ from engines.errors import BudgetError
 from engines.evaluation import held_out
 from engines.evaluation.budget import Budget, worst_labels
 from engines.evaluation.evaluated import Judge, refuse_blind
-from engines.search import LARGEST_SHARE, Searched, Trials, by_effect, fewest
+from engines.search import Searched, Trials, by_effect, fewest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ _AIMS = (0.9, 0.75, 0.6)
 """
 _OPTIMISM = 0.5
 """The search's frames were calibrated on and look better than unseen ones; by half at most."""
-_WORST_LAYERS = 3
+_WORST_CHECKS, _WORST_LAYERS = 4, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Gate:
 class Passed:
     """The graphs that passed the gate, or were let through."""
 
+    layers: tuple[Layer, ...]
     all_int8: onnx.ModelProto
     """The CPU graph before any layer was kept in float for the budget."""
     calibrated: Calibrated
@@ -98,9 +99,9 @@ def pass_gate(
                 break
     refuse_blind(adapted.order.model.name, graded)
     verdict = judge.verdict(graded, allow_drop=gate.allow_drop)
-    if not verdict.held and not gate.allow_drop:
-        raise _refusal(adapted, measured, graded, verdict, gate)
-    return Passed(all_int8, calibrated, judge, graded, searched, verdict)
+    passed = Passed(measured.layers, all_int8, calibrated, judge, graded, searched, verdict)
+    refuse_missed(adapted, passed, gate)
+    return passed
 
 
 class _Search:
@@ -175,25 +176,29 @@ def _held(graded: Mapping[str, Graded]) -> bool:
     return all(found.held for found in graded.values())
 
 
-def _refusal(
-    adapted: Adapted, measured: Measured, graded: Mapping[str, Graded], verdict: Verdict, gate: Gate
-) -> BudgetError:
-    """Return the error that names what is missed, by which labels, and which layers lose most."""
-    worst = [found for found in graded.values() if not found.held]
-    layers = sorted(measured.layers, key=lambda layer: (-layer.harm, layer.name))[:_WORST_LAYERS]
-    labels = worst_labels(max(worst, key=lambda found: found.use).labels)
+def refuse_missed(adapted: Adapted, passed: Passed, gate: Gate) -> None:
+    """Raise `BudgetError` where a limit is missed and no loss is allowed.
+
+    It names what is missed, by which labels, and which layers lose most.
+    """
+    verdict = passed.verdict
+    if verdict.held or gate.allow_drop:
+        return
+    parts = {check.part for check in verdict.missed}
+    worst = passed.graded[verdict.missed[0].part]
+    layers = sorted(passed.layers, key=lambda layer: (-layer.harm, layer.name))[:_WORST_LAYERS]
+    kept = max((found.share for found in passed.searched.values()), default=0.0)
     searched = (
-        f"even with {LARGEST_SHARE:.0%} of the multiplications in float" if gate.search
-        else "without a search (--no-search)"
-    )  # fmt: skip
-    only_trt = [found.part for found in worst] == [bundle.TENSORRT_GRAPH]
-    return BudgetError(
+        f"even with {kept:.0%} of the multiplications in float" if gate.search else "unsearched"
+    )
+    remedies = ["give more images, of the cameras that will use it"]
+    remedies += [] if gate.search else ["leave --no-search out"]
+    if parts == {bundle.TENSORRT_GRAPH}:
+        remedies.append("say --runtime onnxruntime if no device has TensorRT")
+    raise BudgetError(
         f"model {adapted.order.model} misses its accuracy budget in INT8, {searched}: "
-        f"{'; '.join(str(check) for check in verdict.missed[:4])}. Labels that lose most: "
-        f"{', '.join(labels) or 'none by itself'}. Layers that lose most: "
-        f"{', '.join(layer.name for layer in layers)}",
-        "give more images, of the cameras that will use it"
-        + ("" if gate.search else ", leave --no-search out")
-        + (", or --runtime onnxruntime if no device has TensorRT" if only_trt else "")
-        + ", or accept the loss with --allow-drop",
+        f"{'; '.join(str(check) for check in verdict.missed[:_WORST_CHECKS])}. Labels that lose "
+        f"most: {', '.join(worst_labels(worst.labels)) or 'none by itself'}. Layers that lose "
+        f"most: {', '.join(layer.name for layer in layers) or 'none by itself'}",
+        f"{', '.join(remedies)}, or accept the loss with --allow-drop",
     )

@@ -18,7 +18,7 @@ MOST_TRIES = 60
 """Encodings that are run for one graph: so that the same inputs end in the same layers."""
 SECONDS = 300.0
 """After so long a search ends with what it has, where the machine is slow."""
-_SMALL = 0.002
+_SMALL = 0.02
 """Share of the multiplications that any layer in float costs, however small it is: the way there
 and back."""
 

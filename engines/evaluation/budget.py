@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edge.detector.bundle import Tolerance
@@ -84,6 +84,10 @@ class Verdict:
     def missed(self) -> tuple[Check, ...]:
         """The checks that do not hold, the worst first."""
         return tuple(sorted((c for c in self.checks if not c.held), key=lambda c: -c.use))
+
+    def also(self, checks: Sequence[Check]) -> Verdict:
+        """Return the verdict with more checks in it."""
+        return replace(self, checks=(*self.checks, *checks))
 
     def for_passport(self) -> dict[str, Any]:
         """Return plain values, rounded to what they are good for."""

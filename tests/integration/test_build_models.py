@@ -221,6 +221,8 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, shared_data, forty_frames
         result = command(model, "--images", forty_frames, "--out", out)
         assert result.returncode == 0, result.stderr
 
-    assert {file.name: file.read_bytes() for file in outs[0].iterdir()} == {
-        file.name: file.read_bytes() for file in outs[1].iterdir()
-    }
+    first, second = (
+        {file.name: file.read_bytes() for file in out.iterdir() if file.suffix != ".html"}
+        for out in outs
+    )
+    assert first == second
