@@ -7,7 +7,7 @@ import pytest
 
 from edge.aisles.aisles import Aisles, Rate
 from edge.capture.status import CameraStatus
-from edge.config import Config
+from edge.config import AisleView, CameraConfig, Config, MqttConfig
 from edge.detections import Detections
 from edge.detector.bundle import Thresholds
 from edge.frame import Blindness, FrameStamp
@@ -171,3 +171,28 @@ def test_without_hysteresis_every_frame_counts():
     assert world.last.counts == {"box": 2}
     world.frames(1, boxes=3)
     assert world.last.counts == {"box": 3}
+
+
+class TestThresholdsForNow:
+    def aisles(self):
+        views = [AisleView(id="07", threshold=0.4), AisleView(id="08")]
+        camera = CameraConfig(name="a", source="file:///x", aisles=views)
+        config = Config(bundle="b", cameras=[camera], mqtt=MqttConfig(host="h"))
+        return Aisles(config, ("box", "can"), Thresholds(default=0.3))
+
+    def lowest(self, aisles):
+        return [zone.lowest.tolist() for zone in aisles.zones["a"]]
+
+    def test_hold_where_they_are_wanted(self):
+        aisles = self.aisles()
+        aisles.count_from(0.125, "08", 1)
+
+        assert self.lowest(aisles) == [pytest.approx([0.4, 0.4]), pytest.approx([0.3, 0.125])]
+        assert aisles.floor == 0.125
+
+    def test_none_brings_the_configured_ones_back(self):
+        aisles = self.aisles()
+        aisles.count_from(0.9, None, None)
+        aisles.count_from(None, None, 0)
+
+        assert self.lowest(aisles) == [pytest.approx([0.4, 0.9]), pytest.approx([0.3, 0.9])]

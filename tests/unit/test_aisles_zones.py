@@ -85,3 +85,16 @@ def test_a_label_the_bundle_does_not_know_is_refused_by_name():
 
 def test_no_detections_stand_nowhere():
     assert len(zone().select(Detections.none(), (100, 100))) == 0
+
+
+class TestOtherThresholds:
+    def test_hold_for_one_label_or_for_all_that_count_here(self):
+        one = zone(labels=["can"])
+
+        assert one.counting_from(np.float32(0.9), None).lowest.tolist() == pytest.approx(
+            [np.inf, 0.9]
+        )
+        assert zone().counting_from(np.float32(0.9), 0).lowest.tolist() == pytest.approx([0.9, 0.6])
+
+    def test_a_label_that_does_not_count_here_still_does_not(self):
+        assert zone(labels=["can"]).counting_from(np.float32(0), 0).lowest[0] == np.inf

@@ -157,6 +157,50 @@ os.kill(os.getpid(), 9)
         box.close()
 
 
+class TestRetained:
+    """What was left at the broker is known after a restart, so that it can be cleared."""
+
+    def test_topics_are_remembered_long_after_their_messages_are_gone(self, path):
+        one = Outbox(path, 16)
+        one.append([state("07"), state("08"), camera("a07"), detections()])
+        one.acknowledged(seqs(one))
+        one.close()
+
+        other = Outbox(path, 16)
+        assert other.retained == {"07/state", "08/state", "a07/status"}
+        other.close()
+
+    def test_what_was_cleared_is_forgotten_until_it_is_written_again(self, path):
+        one = Outbox(path, 16)
+        one.append([state("07"), state("08")])
+        one.forget_retained(["07/state"])
+        assert one.retained == {"08/state"}
+        one.append([state("07")])
+        one.close()
+
+        other = Outbox(path, 16)
+        assert other.retained == {"07/state", "08/state"}
+        other.close()
+
+    def test_a_topic_that_does_not_pass_the_outbox_can_be_noted(self, path):
+        for _ in range(2):
+            one = Outbox(path, 16)
+            one.remember_retained("status")
+            assert one.retained == {"status"}
+            one.close()
+
+    def test_a_file_from_before_there_was_such_a_list_gets_it(self, path):
+        one = Outbox(path, 16)
+        one.append([state("07")])
+        one.close()
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("DROP TABLE retained")
+
+        other = Outbox(path, 16)
+        assert other.retained == {"07/state"}
+        other.close()
+
+
 class TestFull:
     def test_old_detections_go_first_and_never_the_newest_states(self, path):
         box = Outbox(path, max_mb=1)

@@ -10,6 +10,8 @@ import pytest
 from edge.config import MqttConfig
 from edge.reporting import publisher as module
 from edge.reporting.broker_errors import explain, explain_connack, explain_silence
+from edge.reporting.compose import Reply
+from edge.reporting.link import Listen
 from edge.reporting.publisher import Publisher
 from edge.reporting.store import Letter
 from edge.reporting.topics import Topics
@@ -197,6 +199,110 @@ def test_a_quiet_connection_with_nothing_in_flight_is_kept(publisher, clock):
     publisher.look()
 
     assert publisher.connection.dropped == []
+
+
+class TestClearing:
+    def test_empties_each_topic_once_and_tells_when_it_is_done(self, publisher):
+        publisher.clear({"a/state", "b/state"})
+        up(publisher)
+        publisher.send_clearing()
+        publisher.send_clearing()
+
+        assert [sent[1:] for sent in publisher.connection.sent] == [
+            ("a/state", b"", True),
+            ("b/state", b"", True),
+        ]
+        publisher.connection.acknowledge(2)
+        assert publisher.look().cleared == ["b/state"]
+        publisher.send_clearing()
+        assert len(publisher.connection.sent) == 2
+
+    def test_is_done_again_if_the_connection_went_before_the_broker_had_it(self, publisher):
+        publisher.clear({"a/state", "b/state"})
+        up(publisher)
+        publisher.send_clearing()
+        publisher.connection.acknowledge(1)
+        publisher.look()
+        publisher.connection.go_down()
+        up(publisher)
+
+        publisher.send_clearing()
+
+        assert [topic for _, topic, _, _ in publisher.connection.sent] == ["b/state"]
+
+    def test_what_still_waits_for_a_gone_topic_is_sent_unretained(self, publisher):
+        publisher.clear({"a/state"})
+        up(publisher)
+
+        publisher.send(letter(1, "a/state", retain=True))
+        publisher.send(letter(2, "b/state", retain=True))
+
+        assert [retain for *_, retain in publisher.connection.sent] == [False, True]
+
+    def test_leaves_room_for_the_status(self, publisher):
+        publisher.clear({f"{number}/state" for number in range(50)})
+        up(publisher, window=5)
+
+        publisher.send_clearing()
+
+        assert len(publisher.connection.sent) == 4
+        assert publisher.send_status(b"{}")
+
+    def test_a_broker_that_does_not_let_us_is_not_asked_again(self, publisher, caplog):
+        publisher.clear({"a/state"})
+        up(publisher)
+        publisher.send_clearing()
+        publisher.connection.acknowledge(1, error="Not authorized (MQTT reason 135)")
+
+        assert publisher.look().cleared == []
+        publisher.send_clearing()
+        assert len(publisher.connection.sent) == 1
+        assert "does not take a clearing on a/state: Not authorized" in caplog.text
+
+
+class TestCommands:
+    def test_are_subscribed_to_where_somebody_hears_them(self, monkeypatch):
+        monkeypatch.setattr(module, "Connection", FakeConnection)
+        heard = []
+        topics = Topics("aisle-edge", "north", "a07")
+        one = Publisher(
+            MqttConfig(host="b"), topics, lambda: b"", lambda: None, on_command=heard.append
+        )
+
+        one.connection.bring(topic="t", payload=b"{}", retained=False)
+
+        assert one.connection.subscribe == Listen("aisle-edge/north/a07/commands/+", wanted=True)
+        assert [x.topic for x in heard] == ["t"]
+
+    def test_are_given_up_where_nobody_does(self, publisher):
+        publisher.connection.bring(topic="t", payload=b"{}", retained=False)
+
+        assert not publisher.connection.subscribe.wanted
+        assert not publisher.look().came_up
+
+    def test_an_answer_goes_out_unretained_with_its_correlation_data(self, publisher):
+        up(publisher)
+
+        assert publisher.send_reply(Reply("answers/me", b"{}", b"\0"))
+
+        assert publisher.connection.sent == [(1, "answers/me", b"{}", False)]
+        assert publisher.connection.correlations == [b"\0"]
+        publisher.connection.acknowledge(1)
+        assert publisher.look().acknowledged == []
+
+    def test_an_answer_waits_for_the_window(self, publisher):
+        up(publisher, window=1)
+        publisher.send_status(b"{}")
+
+        assert not publisher.send_reply(Reply("answers/me", b"{}"))
+
+    def test_an_answer_that_the_broker_refuses_is_logged_and_let_go(self, publisher, caplog):
+        up(publisher)
+        publisher.send_reply(Reply("answers/me", b"{}"))
+        publisher.connection.acknowledge(1, error="Not authorized (MQTT reason 135)")
+
+        assert not publisher.look().start_over
+        assert "does not take a reply on answers/me" in caplog.text
 
 
 def certificate_error(code):

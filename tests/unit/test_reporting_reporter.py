@@ -11,7 +11,7 @@ from edge.config import MqttConfig, OutboxConfig
 from edge.errors import BrokerRefused, OutboxError
 from edge.reporting import publisher
 from edge.reporting import reporter as module
-from edge.reporting.compose import Composer, Outgoing, Service
+from edge.reporting.compose import Composer, Outgoing, Reply, Service
 from edge.reporting.reporter import Reporter
 from edge.reporting.topics import Topics
 from tests.fakes.connection import FakeConnection
@@ -35,10 +35,9 @@ def make(monkeypatch, tmp_path):
     monkeypatch.setattr(publisher, "Connection", FakeConnection)
     made = []
 
-    def make_one(step=None, path=tmp_path / "outbox.db"):
-        one = Reporter(
-            OutboxConfig(path=path), MqttConfig(host="broker"), COMPOSER, Service("b 1"), step
-        )
+    def make_one(step=None, path=tmp_path / "outbox.db", **more):
+        broker, service = MqttConfig(host="broker"), Service("b 1")
+        one = Reporter(OutboxConfig(path=path), broker, COMPOSER, service, step, **more)
         made.append(one)
         return one
 
@@ -158,6 +157,58 @@ class TestStep:
         wait_until(lambda: one.health().failure)
         assert "a mistake of ours" in str(one.health().failure)
         assert "ended by an error" in caplog.text
+
+
+class TestReply:
+    def test_goes_out_past_the_outbox(self, make):
+        one = make()
+        one.start()
+        connection(one).come_up()
+
+        assert one.reply(Reply("answers/me", b'{"ok": true}'))
+
+        wait_until(lambda: {"ok": True} in sent(one))
+        assert one.health().backlog == 0
+
+    def test_more_than_can_wait_are_not_taken(self, make):
+        one = make()
+        one.start()
+
+        taken = [one.reply(Reply("answers/me", b"{}")) for _ in range(20)]
+
+        assert taken == [True] * 16 + [False] * 4
+
+    def test_waits_for_the_connection_and_goes_before_the_good_bye(self, make):
+        one = make()
+        one.start()
+        connection(one).come_up()
+        wait_until(lambda: connection(one).sent)
+        one.reply(Reply("answers/me", b'{"schema": "reply", "status": ""}'))
+
+        assert one.stop(2)
+
+        assert [x["schema"] for x in sent(one)] == [
+            "aisle-edge/status/1",
+            "reply",
+            "aisle-edge/status/1",
+        ]
+
+
+def test_what_an_earlier_configuration_left_is_cleared_once_the_broker_is_there(make, tmp_path):
+    earlier = make()
+    earlier.start()
+    earlier.submit(message("state"))
+    wait_until(lambda: earlier.health().backlog == 1)
+    earlier.stop(2)
+    one = make(keeps=frozenset({COMPOSER.topics.status}))
+    one.start()
+    connection(one).come_up()
+
+    cleared = ("t/state", b"", True)
+    wait_until(lambda: cleared in [x[1:] for x in connection(one).sent])
+    (mid,) = [x[0] for x in connection(one).sent if x[1:] == cleared]
+    connection(one).acknowledge(mid)
+    wait_until(lambda: one._outbox.retained == {COMPOSER.topics.status})
 
 
 def test_too_many_messages_at_once_are_shed_by_the_rule_and_owned_up(make, monkeypatch):
