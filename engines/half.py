@@ -31,13 +31,22 @@ _QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _STAY_FLOAT = {"Resize": (1, 2)}
 """Inputs that are float32 whatever the data is: roi and scales."""
 _SMALLEST_NORMAL = float(np.finfo(np.float16).smallest_normal)
+_LARGEST = float(np.finfo(np.float16).max)
+_TAKE_PLACES = frozenset({"GridSample", "RoiAlign"})
+"""They read coordinates, of which float16 would lose half a pixel."""
+_OVERFLOW = frozenset({"Exp", "Pow", "ReduceL2", "ReduceSumSquare"})
+"""What they give leaves float16 soon: a norm's squares at 256, an exponential at 11."""
+_ADD_UP = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def half(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the contract graph with its body in float16; boxes, scores and labels as before."""
     model = _at_opset(model, HALF_SCALES_SINCE)
     topology = Topology(model)
-    inside = [node for node in body(topology) if not _too_fine(topology, node)]
+    wide = _wide(topology)
+    inside = [
+        node for node in body(topology) if id(node) not in wide and not _too_fine(topology, node)
+    ]
     halves = _Halves(model, topology, inside)
     for node in inside:
         halves.convert(node)
@@ -87,6 +96,32 @@ def _checked(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> onnx.Mo
     return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
 
 
+def _wide(topology: Topology) -> set[int]:
+    """Return the ids of nodes that float16 does not do for: what overflows, and what it leads to.
+
+    A norm's mean of squares, its epsilon and its root are float32 like the squares; where something
+    else comes in, or sums of products begin, values are of the usual size again.
+    """
+    wide: set[int] = set()
+    names: set[str] = set()
+    for node in topology.nodes:
+        given = topology.activations(list(node.input))
+        follows = bool(given) and names.issuperset(given) and node.op_type not in _ADD_UP
+        if follows or node.op_type in _OVERFLOW | _TAKE_PLACES:
+            wide.add(id(node))
+            if node.op_type not in _TAKE_PLACES:
+                names.update(node.output)
+    return wide
+
+
+def _as_half(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Round to float16; a mask's -1e9 becomes the largest there is, an epsilon stays above 0."""
+    held = np.where(np.isfinite(values), np.clip(values, -_LARGEST, _LARGEST), values)
+    if held.size == 1:
+        held = np.where((held > 0) & (held < _SMALLEST_NORMAL), _SMALLEST_NORMAL, held)
+    return held.astype(np.float16)
+
+
 def _too_fine(topology: Topology, node: onnx.NodeProto) -> bool:
     """Return whether float16 cannot hold a Q/DQ node's scales: then the node stays as it is."""
     if node.op_type not in _QUANTISERS:
@@ -132,7 +167,7 @@ class _Halves:
                 continue
             constant = self._topology.constant(name)
             if constant is not None and constant.dtype == np.float32:
-                node.input[place] = self._constant(name, constant.astype(np.float16))
+                node.input[place] = self._constant(name, _as_half(constant.astype(np.float32)))
             elif self._topology.is_activation(name) and name not in self._outputs:
                 node.input[place] = self._cast(node, name, TensorProto.FLOAT16)
         for item in node.attribute:

@@ -16,7 +16,7 @@ from edge.detector.runtimes import plan_engine
 from engines import cli, on_device
 from engines.build_log import BuildLog
 from engines.errors import BuildError
-from engines.half import half, without_quantisation
+from engines.half import _as_half, half, without_quantisation
 from engines.on_device import add_plan
 from engines.plan import Limits
 from tests.fakes import tensorrt
@@ -393,6 +393,58 @@ def test_the_body_becomes_float16_and_the_tail_stays_float32():
     wanted = run(convolution())
     # Runtimes differ in how they add up float16 products: up to 0.02 of the range was seen.
     np.testing.assert_allclose(run(halved), wanted, rtol=0, atol=0.03 * np.abs(wanted).max())
+
+
+def norm():
+    """Return a contract-like graph: pixels, a norm over channels, a convolution."""
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["pixels", "gain"], ["image"]),
+        helper.make_node("Pow", ["image", "two"], ["squares"]),
+        helper.make_node("ReduceMean", ["squares", "axes"], ["mean"]),
+        helper.make_node("Add", ["mean", "epsilon"], ["above_zero"]),
+        helper.make_node("Sqrt", ["above_zero"], ["norm"]),
+        helper.make_node("Div", ["image", "norm"], ["normed"]),
+        helper.make_node("Transpose", ["normed"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "w"], ["made"]),
+        helper.make_node("Identity", ["made"], ["out"]),
+    ]
+    values = {
+        "gain": np.float32(4.0),
+        "two": np.float32(2.0),
+        "epsilon": np.float32(1e-12),
+        "axes": np.array([3], np.int64),
+        "w": np.random.default_rng(0).uniform(-1, 1, (4, 3, 3, 3)).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "norm",
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["batch", 8, 8, 3])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", 4, 6, 6])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def test_the_squares_of_a_norm_stay_float32_up_to_its_root():
+    halved = half(norm())
+
+    kinds = types(halved)
+    assert {kinds[name] for name in ("squares", "mean", "above_zero", "norm")} == {1}
+    assert {kinds[name] for name in ("image", "normed", "made")} == {TensorProto.FLOAT16}
+    np.testing.assert_allclose(run(halved), run(norm()), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [(-1e9, -65504.0), (np.float32(3.4e38), 65504.0), (-np.inf, -np.inf), (0.0, 0.0), (2.5, 2.5)],
+)
+def test_constants_stay_within_float16(value, held):
+    assert _as_half(np.float32([value]))[0] == held
+
+
+def test_an_epsilon_stays_above_zero():
+    assert _as_half(np.float32(1e-12)) > 0
 
 
 def test_scales_that_float16_cannot_hold_stay_float32():
