@@ -12,7 +12,7 @@ import numpy.typing as npt
 Belief = npt.NDArray[np.float64]
 """float64 (aisles + 1,): how likely each aisle is; the last is none of them."""
 
-BELIEVED = 0.9
+BELIEVED = 0.95
 """An aisle at least so likely is the one."""
 MISREAD = 1 / 20
 """A single frame may make a state this much less likely than another, however sure it looks."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .smoothing import Belief
 
 
+_SPEAKS_AGAINST = 0.5
+
+
 class Signs(Protocol):
     """What a frame itself says of the aisle it shows."""
 
@@ -40,8 +43,11 @@ class Whereabouts:
         """Return the frame, its stamp saying which aisle it shows."""
         likelihood = self._signs.likelihood(frame.image)
         found = self._filter.see(frame.stamp.monotonic_s, likelihood)
-        aisle = None if found is None else self._aisles[found]
-        return replace(frame, stamp=replace(frame.stamp, aisle=aisle))
+        # A frame that itself shows another aisle is not the believed one's: the first ones of the
+        # next aisle are what would be told of the last.
+        if found is None or likelihood[found] < _SPEAKS_AGAINST * likelihood.max():
+            return frame
+        return replace(frame, stamp=replace(frame.stamp, aisle=self._aisles[found]))
 
 
 def whereabouts_of(camera: CameraConfig) -> Whereabouts | None:
