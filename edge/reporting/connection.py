@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_SHORTEST_DELAY_S = 1.0
 _LONGEST_DELAY_S = 60.0
 _SETTLED_S = 5.0
 """A connection that held this long was a good one: the next delay is a short one again."""
@@ -124,7 +125,8 @@ class Connection:
             held = time.monotonic() - began > _SETTLED_S + ANSWER_S
             quick_ends = 0 if held else quick_ends + 1
             longest = min(_LONGEST_DELAY_S, 2.0 ** min(quick_ends + 1, 16))
-            self._stopping.wait(random.uniform(1.0, longest))  # noqa: S311 - it spreads the load
+            delay_s = random.uniform(_SHORTEST_DELAY_S, longest)  # noqa: S311 - spreads the load
+            self._stopping.wait(delay_s)
 
     def _attempt(self) -> tuple[Trouble, bool]:
         """Connect and stay connected; return why it ended, and whether to try an older MQTT."""

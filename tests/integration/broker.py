@@ -159,26 +159,31 @@ class Subscriber:
     """A subscriber with a session that outlives its connections and the broker's restarts.
 
     `received` holds (topic, payload) of everything that came, duplicates too; `cleared` the topics
-    on which an empty message came.
+    on which an empty message came. `old`: in MQTT 3.1.1, and without a session.
     """
 
-    def __init__(self, port: int, topic: str = "#", name: str = "subscriber") -> None:
+    def __init__(
+        self, port: int, topic: str = "#", name: str = "subscriber", *, old: bool = False
+    ) -> None:
         self.received: list[tuple[str, dict[str, object]]] = []
         self.cleared: list[str] = []
         self._subscribed = threading.Event()
         self._port = port
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=name, protocol=MQTTProtocolVersion.MQTTv5
-        )
+        self._old = old
+        version = MQTTProtocolVersion.MQTTv311 if old else MQTTProtocolVersion.MQTTv5
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=version)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._take
 
     def __enter__(self):
-        session = Properties(PacketTypes.CONNECT)
-        session.SessionExpiryInterval = 3600
-        self._client.connect("127.0.0.1", self._port, clean_start=False, properties=session)
+        if self._old:
+            self._client.connect("127.0.0.1", self._port)
+        else:
+            session = Properties(PacketTypes.CONNECT)
+            session.SessionExpiryInterval = 3600
+            self._client.connect("127.0.0.1", self._port, clean_start=False, properties=session)
         self._client.loop_start()
         assert self._subscribed.wait(10), "subscribed"
         return self

@@ -6,27 +6,13 @@ import time
 
 import pytest
 
-from tests.integration.broker import DURABLE, Mosquitto, Subscriber, free_port, wait_until
-from tests.integration.daemon import Daemon, paint_video, write_config
+from tests.integration.broker import Mosquitto, free_port, wait_until
+from tests.integration.daemon import LEFT_TWO, PLAYED, Daemon, paint_video, write_config
 
 pytestmark = pytest.mark.needs("mosquitto", "cv2", "onnxruntime", "onnx")
 
-LEFT_TWO = (255, 0, 200, 0)
 RIGHT_ONE = (0, 255, 0, 0)
 DARK = (0, 0, 0, 0)
-PLAYED = "file://{}?loop=1&realtime=1"
-
-
-@pytest.fixture
-def broker(mosquitto, tmp_path):
-    with Mosquitto(mosquitto, tmp_path, DURABLE) as running:
-        yield running
-
-
-@pytest.fixture
-def subscriber(broker):
-    with Subscriber(broker.port) as listening:
-        yield listening
 
 
 def counts(subscriber, aisle):

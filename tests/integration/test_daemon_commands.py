@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from edge.reporting.messages import json_schema
 from edge.reporting.replies import CommandReply
-from tests.integration.broker import DURABLE, Asker, Mosquitto, Subscriber, wait_until
+from tests.integration.broker import DURABLE, Amqtt, Asker, Mosquitto, Subscriber, wait_until
 from tests.integration.daemon import PLAYED, Daemon, paint_video, write_config
 
 pytestmark = pytest.mark.needs("mosquitto", "cv2", "onnxruntime", "onnx")
@@ -62,6 +62,11 @@ def result(answer):
     ANSWER.validate(answer)
     assert answer["ok"], answer["error"]
     return answer["result"]
+
+
+def newest(subscriber):
+    """Return the boot of the newest status message."""
+    return subscriber.of("status")[-1]["boot"]
 
 
 def refusal(answer):
@@ -281,8 +286,11 @@ class TestWhileAway:
         assert retained not in asker.answers
 
 
-@pytest.mark.parametrize("mqtt", [{}, {"commands": False}])
-def test_a_broker_that_lets_strangers_in_cannot_command_unless_told_so(mosquitto, tmp_path, mqtt):
+@pytest.mark.parametrize(
+    ("mqtt", "heard"),
+    [({}, False), ({"commands": False, "username": "a07"}, False), ({"username": "a07"}, True)],
+)
+def test_they_are_heard_where_the_broker_knows_the_device(mosquitto, tmp_path, mqtt, heard):
     with Mosquitto(mosquitto, tmp_path, DURABLE) as broker:
         mqtt = {"host": "127.0.0.1", "port": broker.port} | mqtt
         with (
@@ -290,10 +298,70 @@ def test_a_broker_that_lets_strangers_in_cannot_command_unless_told_so(mosquitto
             Asker(broker.port, BASE) as asker,
         ):
             asker.wait_for_the_device()
-            sent = asker.send("snapshot")
+            sent = asker.send("threshold")
             time.sleep(0.5)
-            assert sent not in asker.answers
-            assert "commands are not heard" in daemon.log
+            assert (sent in asker.answers) == heard
+            assert ("commands are not heard" in daemon.log) == (not heard)
+
+
+def test_commands_that_are_switched_off_do_not_queue_up_at_the_broker(mosquitto, tmp_path):
+    with Mosquitto(mosquitto, tmp_path, DURABLE) as broker, Asker(broker.port, BASE) as asker:
+        config = written(tmp_path, broker.port)
+        with Daemon(config) as daemon:
+            asker.wait_for_the_device()
+            daemon.terminate()
+            asker.wait_for_the_device("offline")
+            config.write_text(config.read_text().replace("commands: true", "commands: false"))
+            daemon.start()
+            asker.wait_for_the_device()
+            sent = asker.send("threshold")
+            daemon.terminate()
+            asker.wait_for_the_device("offline")
+            config.write_text(config.read_text().replace("commands: false", "commands: true"))
+            daemon.start()
+            asker.wait_for_the_device()
+            asker.ask("threshold")
+    assert sent not in asker.answers
+
+
+@pytest.mark.needs("amqtt")
+def test_in_mqtt_3_1_1_the_answer_comes_beside_the_command(tmp_path):
+    topic = f"{BASE}/commands/threshold/response"
+    with (
+        Amqtt(tmp_path) as broker,
+        Subscriber(broker.port, f"{BASE}/#", old=True) as subscriber,
+        Daemon(written(tmp_path, broker.port)),
+    ):
+        wait_until(lambda: subscriber.of("status"), 30)
+        subscriber.publish(f"{BASE}/commands/threshold", b'{"id": "7"}')
+        wait_until(lambda: subscriber.of("command-reply"))
+        (answer,) = [body for where, body in subscriber.received if where == topic]
+    assert (answer["request"], len(result(answer)["effective"])) == ("7", 2)
+
+
+def test_a_device_that_cannot_see_fails_its_self_test_and_says_which_camera(mosquitto, tmp_path):
+    dark = paint_video(tmp_path / "dark.mp4", (0, 0, 0, 0), frames=80)
+    with Mosquitto(mosquitto, tmp_path, DURABLE) as broker:
+        mqtt = {"host": "127.0.0.1", "port": broker.port, "commands": True}
+        cameras = [
+            {"name": "dark", "source": PLAYED.format(dark), "fps": 10, "aisles": [{"id": "1"}]},
+            {"name": "dead", "source": "rtsp://127.0.0.1:1/x", "aisles": [{"id": "2"}]},
+        ]
+        config = write_config(tmp_path, broker.port, "", mqtt=mqtt, cameras=cameras)
+        with Daemon(config), Asker(broker.port, BASE) as asker:
+            asker.wait_for_the_device()
+            blind = lambda: asker.ask("self-test")["result"]["problems"]  # noqa: E731
+            wait_until(lambda: any(p.startswith("camera dark: blind") for p in blind()))
+            found = result(asker.ask("self-test"))
+            picture = result(asker.ask("snapshot", {"camera": "dark", "boxes": True}))
+            assert "brought no picture" in refusal(asker.ask("snapshot", {"camera": "dead"}))
+    assert found["verdict"] == "fail"
+    assert found["golden"]["kept"] == 1
+    assert [p.split(" (")[0] for p in found["problems"]] == [
+        "camera dark: blind",
+        "camera dead: stalled",
+    ]
+    assert (picture["objects"], picture["reason"] is None) == (None, False)
 
 
 def test_what_a_killed_daemon_left_retained_is_cleared_by_the_next(mosquitto, tmp_path):
@@ -313,8 +381,8 @@ def test_what_a_killed_daemon_left_retained_is_cleared_by_the_next(mosquitto, tm
             wait_until(lambda: set(subscriber.cleared) == gone, what="cleared")
             daemon.kill()
             daemon.start()
-            wait_until(lambda: daemon.log.count("INFO edge.service.command: ready") == 3)
-            wait_until(lambda: len({b["boot"] for b in subscriber.of("state")}) == 3)
+            wait_until(lambda: len({b["boot"] for b in subscriber.of("status")}) == 3)
+            wait_until(lambda: subscriber.of("detections")[-1]["boot"] == newest(subscriber))
         assert sorted(subscriber.cleared) == sorted(gone), "once"
         with Subscriber(broker.port, f"{BASE}/#", "late") as late:
             wait_until(lambda: late.of("status"))

@@ -6,33 +6,20 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.gpu import kernel
-from tests.integration.broker import DURABLE, Mosquitto, Subscriber, wait_until
-from tests.integration.daemon import Daemon, paint_video, write_config
+from tests.integration.broker import wait_until
+from tests.integration.daemon import LEFT_TWO, PLAYED, Daemon, paint_video, write_config
 from tests.plans import write_plan_bundle
 
 pytestmark = pytest.mark.needs("mosquitto", "cv2", "onnxruntime", "onnx")
 
 MACHINE = Path(__file__).parents[1] / "fakes" / "gpu_machine"
-PLAYED = "file://{}?loop=1&realtime=1"
-
-
-@pytest.fixture
-def broker(mosquitto, tmp_path):
-    with Mosquitto(mosquitto, tmp_path, DURABLE) as running:
-        yield running
-
-
-@pytest.fixture
-def subscriber(broker):
-    with Subscriber(broker.port) as listening:
-        yield listening
 
 
 @pytest.fixture
 def config(broker, tmp_path):
     kernel()
     write_plan_bundle(tmp_path / "bundle")
-    video = paint_video(tmp_path / "v.mp4", (255, 0, 200, 0), frames=40)
+    video = paint_video(tmp_path / "v.mp4", LEFT_TWO, frames=40)
     return lambda **changes: write_config(tmp_path, broker.port, PLAYED.format(video), **changes)
 
 

@@ -19,6 +19,8 @@ from edge.reporting.reporter import Reporter
 from edge.reporting.topics import Topics
 from tests.integration.broker import DURABLE, Amqtt, Mosquitto, Subscriber, wait_until
 
+pytestmark = pytest.mark.usefixtures("quick_reconnect")
+
 TOPICS = Topics("aisle-edge", "north", "a07")
 
 PUBLISHER = """
@@ -49,12 +51,6 @@ def messages(composer, count):
         kind = "state" if number % 10 == 0 else "detections"
         body = composer._header(kind) | {"aisle": "07", "filling": "x" * 1200}
         yield Outgoing(kind, f"{TOPICS.base}/aisles/07/{kind}", kind == "state", body)
-
-
-@pytest.fixture
-def broker(mosquitto, tmp_path):
-    with Mosquitto(mosquitto, tmp_path, DURABLE) as running:
-        yield running
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from edge.reporting.topics import Topics
 from tests.integration.broker import Mosquitto, wait_until
 from tests.integration.test_reporting_delivery import submit
 
+pytestmark = pytest.mark.usefixtures("quick_reconnect")
+
 SECRET = "open sesame"
 
 
