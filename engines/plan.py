@@ -101,7 +101,7 @@ def compile_plan(
     path = limits.beside.with_name(f"{limits.beside.name}.{precision}.log")
     with device.current(), BuildLog(path) as said:
         logger = _logger(said)
-        builder = trt.Builder(logger)
+        builder = _builder(logger, said)
         if at_least_10:
             flag = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
         else:
@@ -128,6 +128,18 @@ def compile_plan(
             )
         keep_timings(config, limits.timings)
     return Compiled(precision, plan, said.warnings(), dla)
+
+
+def _builder(logger: trt.ILogger, said: BuildLog) -> trt.Builder:
+    import tensorrt as trt
+
+    try:
+        return trt.Builder(logger)
+    except TypeError as error:  # how its bindings say that there is none
+        raise BuildError(
+            f"TensorRT {trt.__version__} cannot build here: {said.reason()}",
+            "install the TensorRT that is made for this driver, or a newer driver",
+        ) from error
 
 
 def _serialized(

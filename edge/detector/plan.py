@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge.board import this_board
-from edge.errors import DeviceLost, MissingPackage, OutOfDeviceMemory, PlanRefused
+from edge.errors import DeviceLost, MissingPackage, OutOfDeviceMemory, PlanRefused, RuntimeFailure
 
 from .bundle import PLAN
 from .cuda import MAX_FRAMES, OUT_OF_MEMORY
@@ -34,7 +35,8 @@ class Plan:
 
     Made, used and closed in the device's context. TensorRT sees the plan only once the passport
     says that it fits: of what is not its own it refuses some, and crashes on some. Raises
-    `MissingPackage`, `PlanRefused` or `OutOfDeviceMemory`.
+    `MissingPackage`, `PlanRefused`, `OutOfDeviceMemory`, or `RuntimeFailure` where TensorRT and the
+    driver do not go together.
     """
 
     def __init__(self, device: Device, bundle: Bundle) -> None:
@@ -100,8 +102,19 @@ def _load(device: Device, bundle: Bundle, said: _Said) -> tuple[trt.Runtime, trt
             f"TensorRT cannot be used: {error}", this_board().remedy("tensorrt")
         ) from error
     plan = bundle.file(PLAN).read_bytes()
-    refuse_foreign(bundle, plan, trt.__version__, device.compute_capability)
-    runtime = trt.Runtime(_logger(said))
+    refuse_foreign(bundle, plan, trt.__version__, device)
+    try:
+        runtime = trt.Runtime(_logger(said))
+    except TypeError:  # how its bindings say that there is none
+        runtime = None
+    if runtime is None or said.complained:
+        # Such a one crashes when it is shown a plan, and when it is let go of: so it never is.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(runtime))
+        raise RuntimeFailure(
+            f"TensorRT {trt.__version__} cannot use {device.name} with the driver of CUDA "
+            f"{device.cuda_version}: {said.reason()}",
+            "install the TensorRT that is made for this driver, or a newer driver",
+        )
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise PlanRefused(f"{bundle.file(PLAN)}: TensorRT refuses it: {said.reason()}", COMPILE)
@@ -143,6 +156,10 @@ class _Said:
         log.log(level, "TensorRT: %s", message)
         if level >= logging.ERROR:
             self._last = message
+
+    @property
+    def complained(self) -> bool:
+        return bool(self._last)
 
     def reason(self) -> str:
         return " ".join(self._last.split()) or "it gave no reason"

@@ -11,6 +11,7 @@ from .bundle import KERNEL, PLAN
 
 if TYPE_CHECKING:
     from .bundle import Bundle, PlanSpec
+    from .cuda import Device
 
 COMPILE = "compile it here: edge-build-engine --plan BUNDLE"
 _RELEASE_PARTS = 3
@@ -25,12 +26,16 @@ def plan_spec(bundle: Bundle) -> PlanSpec:
     return spec
 
 
-def refuse_foreign(bundle: Bundle, plan: bytes, tensorrt: str, compute_capability: str) -> None:
-    """Raise `PlanRefused` unless `plan` is the bundle's, made by this TensorRT for this GPU."""
+def refuse_foreign(bundle: Bundle, plan: bytes, tensorrt: str, device: Device) -> None:
+    """Raise `PlanRefused` unless `plan` is the bundle's, made by this TensorRT for this GPU.
+
+    The driver must not be older than the one it was made with: TensorRT crashes on one too old.
+    """
     spec = plan_spec(bundle)
     for what, made, here in (
         ("by TensorRT", _release(spec.tensorrt), _release(tensorrt)),
-        ("for compute capability", spec.compute_capability, compute_capability),
+        ("for compute capability", spec.compute_capability, device.compute_capability),
+        ("with a driver of CUDA", spec.cuda, min(device.cuda_version, spec.cuda, key=_numbers)),
     ):
         if made != here:
             raise PlanRefused(
@@ -41,6 +46,10 @@ def refuse_foreign(bundle: Bundle, plan: bytes, tensorrt: str, compute_capabilit
         raise PlanRefused(
             f"{bundle.file(PLAN)}: sha256 {found[:12]}… is not the passport's", COMPILE
         )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def _release(version: str) -> str:

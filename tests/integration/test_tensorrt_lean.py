@@ -102,10 +102,18 @@ def test_without_a_driver_it_is_not_asked(lean, tmp_path):
             {"tensorrt": VERSION, "compute_capability": "7.2"},
             "was compiled for compute capability 7.2, here is 8.7",
         ),
+        (
+            {"tensorrt": VERSION, "compute_capability": "8.7", "cuda": "13.2"},
+            "was compiled with a driver of CUDA 13.2, here is 12.6",
+        ),
+        (
+            {"tensorrt": VERSION, "compute_capability": "8.7"},
+            "TensorRT 11.4.0.106 cannot use Fake Orin with the driver of CUDA 12.6: ",
+        ),
     ],
-    ids=["version", "compute capability"],
+    ids=["version", "compute capability", "older driver", "driver"],
 )
-def test_a_foreign_plan_is_not_shown_to_it(lean, tmp_path, plan, says):
+def test_what_it_would_crash_on_is_not_shown_to_it(lean, tmp_path, plan, says):
     kernel()
     bundle = write_plan_bundle(tmp_path / "b")
     passport = json.loads((bundle / "bundle.json").read_text())

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import logging
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -181,6 +182,19 @@ def test_what_the_builder_warns_of_is_in_the_passport_and_in_the_log(here, quirk
     )  # fmt: skip
     log = bundle.path.with_name("quadrants.int8.log").read_text()
     assert log.count("WARNING: Skipping tactic 3") == 2
+
+
+def test_a_tensorrt_that_the_driver_is_too_old_for_is_said(here, quirks, bundle, monkeypatch):
+    here("10.3.0")
+
+    def none(logger):
+        logger.log(tensorrt.ILogger.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(sys.modules["tensorrt"], "Builder", none)
+
+    with pytest.raises(BuildError, match=r"10\.3\.0 cannot build here: CUDA initialization"):
+        compiled(bundle)
 
 
 def test_a_failed_build_says_why_and_leaves_the_bundle_alone(here, quirks, gpu, bundle):

@@ -234,6 +234,8 @@ def rewrite(bundle, **plan):
     [
         ({"tensorrt": "10.4.0"}, "compiled by TensorRT 10.4.0, here is 10.3.0"),
         ({"compute_capability": "7.2"}, "compiled for compute capability 7.2, here is 8.7"),
+        ({"cuda": "12.8"}, "compiled with a driver of CUDA 12.8, here is 12.6"),
+        ({"cuda": "13.0"}, "compiled with a driver of CUDA 13.0, here is 12.6"),
     ],
 )
 def test_a_plan_for_something_else_is_refused_before_tensorrt_sees_it(
@@ -244,6 +246,11 @@ def test_a_plan_for_something_else_is_refused_before_tensorrt_sees_it(
         TensorRt(rewrite(bundle, **plan)).open()
     assert "edge-build-engine --plan" in caught.value.hint
     assert gpu.retained == 0
+
+
+def test_a_newer_driver_than_it_was_made_with_will_do(gpu, bundle):
+    with TensorRt(rewrite(bundle, cuda="9.2")) as runtime:
+        runtime.infer(picture(255, 0, 0, 0)[np.newaxis])
 
 
 def test_a_build_number_does_not_make_a_plan_foreign(gpu, bundle):
@@ -308,6 +315,25 @@ def test_what_tensorrt_does_not_do_is_said(gpu, bundle, monkeypatch, method, mes
     with pytest.raises(DeviceLost, match=message) as caught:
         TensorRt(bundle).__enter__().infer(picture(255, 0, 0, 0)[np.newaxis])
     assert "edge verify" in caught.value.hint
+
+
+@pytest.mark.parametrize("gives", ["nothing", "a runtime that crashes"])
+def test_a_tensorrt_that_the_driver_is_too_old_for_is_shown_no_plan(
+    gpu, bundle, monkeypatch, gives
+):
+    def none(logger):
+        logger.log(tensorrt.ILogger.ERROR, "CUDA initialization failure with error: 35")
+        if gives == "nothing":
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        return object()
+
+    monkeypatch.setattr(sys.modules["tensorrt"], "Runtime", none)
+    with pytest.raises(
+        RuntimeFailure, match=r"driver of CUDA 12\.6: CUDA initialization"
+    ) as caught:
+        TensorRt(bundle).open()
+    assert "newer driver" in caught.value.hint
+    assert (gpu.stack, gpu.retained) == ([], 0)
 
 
 def test_no_room_to_run_the_plan_is_said_with_the_next_step(gpu, bundle, monkeypatch):
