@@ -101,4 +101,11 @@ class AisleClassifier:
             raise BundleError(
                 f"aisle classifier {path}: sha256 {found[:12]}… is not the passport's", _REMEDY
             )
-        return self._cv2.dnn.readNetFromONNX(np.frombuffer(raw, np.uint8))
+        try:
+            return self._cv2.dnn.readNetFromONNX(np.frombuffer(raw, np.uint8))
+        except self._cv2.error as error:
+            raise BundleError(
+                f"aisle classifier {path}: OpenCV {self._cv2.__version__} cannot read it: "
+                f"{str(error).strip().splitlines()[-1]}",
+                _REMEDY,
+            ) from error
