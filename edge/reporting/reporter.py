@@ -225,8 +225,8 @@ class Reporter:
         if progress.came_up:
             self._status_at = 0.0
         if progress.cleared:
-            _log.info("cleared, no longer in the configuration: %s", ", ".join(progress.cleared))
             outbox.forget_retained(progress.cleared)
+            _log.info("cleared, no longer in the configuration: %s", ", ".join(progress.cleared))
         if self._publisher.connection.connected:
             self._tell_status(outbox)
             self._tell_gap(outbox)

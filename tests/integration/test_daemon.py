@@ -83,6 +83,17 @@ def test_sigterm_ends_it_within_five_seconds_without_a_broker(tmp_path):
     assert " 0 kept in the outbox" not in daemon.log
 
 
+def test_sigterm_ends_it_within_five_seconds_when_the_network_stalls(broker, subscriber, tmp_path):
+    video = paint_video(tmp_path / "v.mp4", LEFT_TWO)
+    with Daemon(write_config(tmp_path, broker.port, PLAYED.format(video))) as daemon:
+        wait_until(lambda: {"box": 2} in counts(subscriber, "left"))
+        broker.pause()
+        time.sleep(0.5)
+        status, seconds = daemon.terminate()
+    assert (status, seconds < 5) == (0, True), seconds
+    assert " 0 kept in the outbox" not in daemon.log
+
+
 def test_sighup_reads_the_configuration_again(broker, subscriber, tmp_path):
     video = paint_video(tmp_path / "v.mp4", LEFT_TWO)
     config = write_config(tmp_path, broker.port, PLAYED.format(video))

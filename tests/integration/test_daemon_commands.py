@@ -379,6 +379,8 @@ def test_what_a_killed_daemon_left_retained_is_cleared_by_the_next(mosquitto, tm
             daemon.start()
             gone = {f"{BASE}/aisles/left/state", f"{BASE}/cameras/cam/status"}
             wait_until(lambda: set(subscriber.cleared) == gone, what="cleared")
+            noted = lambda: "".join(x for x in daemon.log.splitlines() if "cleared, no" in x)  # noqa: E731
+            wait_until(lambda: all(topic in noted() for topic in gone), what="noted")
             daemon.kill()
             daemon.start()
             wait_until(lambda: len({b["boot"] for b in subscriber.of("status")}) == 3)
