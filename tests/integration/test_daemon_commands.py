@@ -195,6 +195,12 @@ class TestRefusal:
     def test_is_one_line_and_the_daemon_goes_on(self, asker, name, payload, error):
         assert error in refusal(asker.ask(name, payload))
 
+    def test_one_too_large_to_be_worth_reading_does_not_get_past_the_broker(self, asker):
+        sent = asker.send("threshold", b"x" * (2 << 20))
+
+        result(asker.ask("threshold"))
+        assert sent not in asker.answers
+
     def test_a_request_that_comes_twice_is_answered_twice_and_carried_out_once(self, asker, daemon):
         for _ in range(2):
             sent = asker.send("snapshot", {"id": "same"}, correlation=b"same")
@@ -322,6 +328,18 @@ def test_commands_that_are_switched_off_do_not_queue_up_at_the_broker(mosquitto,
             asker.wait_for_the_device()
             asker.ask("threshold")
     assert sent not in asker.answers
+
+
+def test_an_answer_that_is_too_large_for_the_broker_says_so_instead(mosquitto, tmp_path):
+    with (
+        Mosquitto(mosquitto, tmp_path, (*DURABLE, "max_packet_size 3000")) as broker,
+        Daemon(written(tmp_path, broker.port)) as daemon,
+        Asker(broker.port, BASE) as asker,
+    ):
+        asker.wait_for_the_device()
+        error = refusal(asker.ask("snapshot"))
+    assert error.endswith("bytes, the broker takes 3000; raise the broker's limit")
+    assert daemon.log.count(": connected, MQTT 5") == 1, "the connection holds"
 
 
 @pytest.mark.needs("amqtt")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.gpu import kernel
-from tests.integration.broker import wait_until
+from tests.integration.broker import Asker, wait_until
 from tests.integration.daemon import LEFT_TWO, PLAYED, Daemon, paint_video, write_config
 from tests.plans import write_plan_bundle
 
@@ -45,6 +45,24 @@ def test_what_stands_in_an_aisle_is_told_by_the_plan(config, subscriber):
     assert (status, seconds < 5) == (0, True), daemon.log
     seen = next(d for d in subscriber.of("detections") if d["aisle"] == "left")
     assert seen["objects"][0]["xyxy"] == [0, 0, 160, 120]
+
+
+def test_commands_are_carried_out_on_the_plan_between_its_batches(config, broker):
+    mqtt = {"host": "127.0.0.1", "port": broker.port, "commands": True}
+    base = "aisle-edge/north/a07"
+    with (
+        Daemon(config(mqtt=mqtt), PYTHONPATH=str(MACHINE)) as daemon,
+        Asker(broker.port, base) as asker,
+    ):
+        wait_until(lambda: "ready" in daemon.log)
+        asker.wait_for_the_device()
+        tested, seen = asker.ask("self-test"), asker.ask("snapshot", {"boxes": True})
+    assert (tested["result"]["verdict"], tested["result"]["problems"]) == ("pass", [])
+    assert tested["result"]["golden"]["runtime"].startswith("tensorrt 10.3.0, Fake Orin, int8")
+    assert [(o["label"], o["xyxy"]) for o in seen["result"]["objects"]] == [
+        ("box", [0, 0, 160, 120]),
+        ("box", [0, 120, 160, 240]),
+    ]
 
 
 def test_the_portable_graph_takes_over_and_the_status_message_says_why(
