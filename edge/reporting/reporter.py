@@ -6,9 +6,9 @@ import logging
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .health import Health
 from .outbox import Outbox
 from .publisher import Publisher
 from .shedding import Holding
@@ -33,27 +33,6 @@ _GOOD_BYE_S = 0.5
 """Of the time to stop, what is kept for the offline status to be acknowledged."""
 _FAREWELL_S = 1.0
 """Of the time to stop, what is kept for the connection to be closed in good order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """A snapshot of the report thread."""
-
-    connected: bool
-    protocol: str | None
-    """`MQTT 5` or `MQTT 3.1.1`, once connected."""
-    backlog: int
-    """Messages that the broker does not have yet."""
-    acknowledged: int
-    shed: int
-    disk_trouble: str | None
-    """Why the outbox cannot be written, while it cannot."""
-    broker_trouble: str | None
-    """Why there is no connection, while there is none and it is known."""
-    last_progress_monotonic: float
-    """When the thread last finished a round; it does so at least every 0.25 s, broker or not."""
-    failure: BaseException | None
-    """Why the thread has ended, or must (`BrokerRefused`); None: it is well."""
 
 
 class Reporter:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edge.frame import Frame
     from edge.reporting.commands import Request
     from edge.reporting.compose import Composer
-    from edge.reporting.reporter import Health
+    from edge.reporting.health import Health
 
     from .detection import DetectionThread
     from .pipeline import Pipeline

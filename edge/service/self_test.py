@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edge.capture.status import CameraStatus
     from edge.detector.bundle import Bundle
-    from edge.reporting.reporter import Health
+    from edge.reporting.health import Health
 
     from .detection import DetectionThread
 
