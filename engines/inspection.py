@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edge.detector.bundle import InputSpec
@@ -13,6 +14,8 @@ from engines.errors import ModelError
 from engines.families import registry
 from engines.faster_rcnn import checkpoint
 from engines.faster_rcnn.export import from_checkpoint
+from engines.feeding import Feeding
+from engines.graph import opset_of
 from engines.labels import find_labels
 from engines.model import Source, load_source, prepare
 
@@ -40,6 +43,7 @@ class Order:
     size_wh: tuple[int, int] | None = None
     iou: float | None = None
     anchors: tuple[float, ...] = ()
+    feeding: Feeding = field(default_factory=Feeding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +64,25 @@ class Adapted:
 
     def explain(self) -> list[str]:
         """Return what was inferred, from what, and how to say otherwise; a line each."""
-        fed, spec = self.family.preprocessing, self.input
+        fed, spec, asked = self.family.preprocessing, self.input, self.order.feeding
         named = ", ".join(self.labels[:4]) + (", …" if len(self.labels) > 4 else "")  # noqa: PLR2004
         batch = f"1 to {MAX_BATCH}" if self.network.batched else "1: the graph has it built in"
+        opsets = f"opset {opset_of(self.network.source.model)}, taken as {opset_of(self.graph)}"
         normalised = f" - {fed.mean}) / {fed.std}" if any(fed.mean) or fed.std != (1, 1, 1) else ""
-        fed_with = f"{fed.colours}, {'(' if normalised else ''}pixel * {fed.scale:.6g}{normalised}"
-        placed = f"letterbox {fed.letterbox} on grey {fed.pad}"
+        pixels = f"{'(' if normalised else ''}pixel * {fed.scale:.6g}{normalised}"
         return [
             f"family    {self.family.name}: {self.family.models} (else: --family)",
             *(f"          because {evidence}" for evidence in self.recognised.evidence),
             *(f"          although {doubt}" for doubt in self.recognised.doubts),
             *(f"changed   {change}" for change in self.network.source.changed),
+            f"graph     {opsets}; float32 inside (from the file)",
             f"input     {spec.width}x{spec.height} (else: --size, where the export leaves it open)",
-            f"fed with  {fed_with}, {placed} (from the family)",
+            f"letterbox {fed.letterbox} on grey {fed.pad} ({asked.origin('letterbox', 'pad')})",
+            f"colours   {fed.colours} ({asked.origin('colours')})",
+            f"fed with  {pixels} ({asked.origin('scale', 'mean', 'std')})",
             f"NMS       {self._suppression()} (else: --iou)",
             f"labels    {len(self.labels)}: {named} (from {self.labels_from}; else: --labels)",
-            f"batch     {batch}",
+            f"batch     {batch} (from the export: a fixed batch stays, where it cannot be freed)",
         ]
 
     def _suppression(self) -> str:
@@ -97,6 +104,9 @@ def understand(order: Order, *, quantised: bool = False) -> Adapted:
     source = _source(order, quantised=quantised)
     cut, network = _cut_or_whole(replace(source, anchors=order.anchors), order)
     family, recognised = registry.recognise(network, order.family)
+    if order.feeding.asked:
+        family = copy(family)
+        family.preprocessing = order.feeding.over(family.preprocessing)
     labels, labels_from = find_labels(source, recognised.label_count, order.labels)
     spec = InputSpec(
         width=network.size_wh[0],
