@@ -10,10 +10,11 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from edge.detector.golden import FLOAT
-from edge.errors import MissingPackage
 from engines.evaluation import report_charts as charts
 from engines.evaluation import report_tables as tables
 from engines.evaluation.accuracy import THRESHOLD, detections
@@ -23,8 +24,6 @@ from engines.evaluation.report_pictures import map_picture, worst_frames
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    import jinja2
 
     from edge.detections import Detections
     from edge.detector.bundle import Passport
@@ -44,13 +43,13 @@ def write(path: Path, evaluated: Evaluated, where: Location, passport: Passport)
 
 
 def render(evaluated: Evaluated, where: Location, passport: Passport) -> str:
-    """Return the page; raises `MissingPackage` without jinja2."""
+    """Return the page."""
     environment = _environment()
     style = environment.get_template("report.css").render()
     digest = hashlib.sha256(style.encode()).digest()
     inside = _look_inside(evaluated)
     return environment.get_template("report.html.j2").render(
-        style=_trusted(style),
+        style=Markup(style),  # noqa: S704 - ours, no input goes into it
         style_hash=base64.b64encode(digest).decode("ascii"),
         passport=passport,
         passport_json=passport.model_dump_json(by_alias=True, indent=1),
@@ -72,12 +71,6 @@ def render(evaluated: Evaluated, where: Location, passport: Passport) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingPackage(
-            f"jinja2 is not installed ({error})", "pip install 'aisle-edge[build]'"
-        ) from error
     return jinja2.Environment(
         loader=jinja2.PackageLoader("engines.evaluation"),
         autoescape=True,
@@ -85,13 +78,6 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def _trusted(style: str) -> Any:  # noqa: ANN401 - of a package that may be missing
-    """Return our own style sheet as it is: a hash of it stands in the page."""
-    from markupsafe import Markup
-
-    return Markup(style)  # noqa: S704 - no input goes into it
 
 
 def _pairs(evaluated: Evaluated) -> dict[str, Pairs]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 360, 210
 """As wide as a phone, so that its text is readable there."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 350, 10, 172
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 342, 10, 172
 _THRESHOLDS = tuple(round(0.1 + 0.05 * step, 2) for step in range(17))
 _WIDEST_SHIFT = 0.15
 _BIN = 0.02

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import ValueInfoProto, numpy_helper
+import onnx
+from onnx import numpy_helper
 
 from edge.detector.onnxruntime import INPUT
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy.typing as npt
-    import onnx
 
     from edge.frame import Image
 
@@ -156,7 +156,6 @@ def _scale(
 
 def _values(graph: onnx.ModelProto, names: Sequence[str], frame: Image) -> dict[str, Array]:
     """Return the named tensors' values on a frame, unoptimised: fused nodes hide tensors."""
-    import onnx
     import onnxruntime
 
     tapped = onnx.ModelProto()
@@ -165,7 +164,7 @@ def _values(graph: onnx.ModelProto, names: Sequence[str], frame: Image) -> dict[
     if not wanted:
         return {}
     del tapped.graph.output[:]
-    tapped.graph.output.extend(ValueInfoProto(name=name) for name in wanted)
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

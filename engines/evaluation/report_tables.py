@@ -189,7 +189,11 @@ def _heat_map(title: str, reading: str, places: Places) -> dict[str, Any]:
         counts = [places.cells.get((row, column), Count()) for column in range(GRID)]
         cells = [_cell(count) for count in counts]
         for column, cell in enumerate(cells):
-            if worst is not None and worst.place == f"row {row + 1}, column {column + 1}":
+            if (
+                worst is not None
+                and worst.count.drop > 0
+                and worst.place == f"row {row + 1}, column {column + 1}"
+            ):
                 cell["style"] += " worst"
         rows.append([*cells, {**_cell(band), "style": "band"}])
     bounds = [f"{b:.0%}" for b in _MISSED]
@@ -231,6 +235,7 @@ def change_tables(where: Location) -> list[dict[str, Any]]:
     tables = [
         {
             "title": f"Shelf levels as annotated, {PARTS[part].name}",
+            "of": "shelf",
             "rows": [_row(f"level {level}", n) for level, n in sorted(places.levels.items())],
         }
         for part, places in where.annotated.items()
@@ -238,6 +243,7 @@ def change_tables(where: Location) -> list[dict[str, Any]]:
     tables += [
         {
             "title": f"The same scene changed, {PARTS[part].name} ({seen.frames} images)",
+            "of": "the scene was",
             "rows": _changes(seen),
         }
         for part, seen in where.followed.items()
@@ -267,7 +273,7 @@ def layer_table(evaluated: Evaluated, part: str, layers: Sequence[Layer]) -> dic
     if found is not None:
         said += f" The search tried {found.tried} encodings and left {len(found.layers)} in float"
         said += f"; it ended early {found.stopped}." if found.stopped else "."
-    kept = found.layers if found is not None else ()
+    kept = sorted(found.layers if found else (), key=lambda layer: -(layer.cost or 0.0))
     worst = sorted({x.name: x for x in layers}.values(), key=lambda x: (-x.noise, x.name))
     most = worst[0].noise if worst and worst[0].noise else 1.0
     return {
