@@ -61,8 +61,9 @@ def _makers(topology: Topology, name: str) -> set[str]:
         return set()
     x = silu_input(topology, node)
     if x is not None:
-        gate = {other.output[0] for other in topology.consumers[x] if other.op_type == "Sigmoid"}
-        return {name} | gate | _makers(topology, x)
+        (gate,) = (other for other in node.input if other != x)
+        gated = topology.producer[gate].input[0]
+        return {name, gate} | ({gated} - {x}) | _makers(topology, x)
     if node.op_type in _ACTIVATIONS:
         return {name} | _makers(topology, node.input[0])
     return {name} if node.op_type == "Conv" else set()

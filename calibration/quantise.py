@@ -11,6 +11,7 @@ import numpy.typing as npt
 from . import encoding_cpu, encoding_tensorrt
 from .convolution import bias_of, weights_of
 from .covariance import covariances
+from .equalise import equalised
 from .errors import CalibrationError
 from .fallback import too_noisy, without
 from .fold import fold
@@ -199,8 +200,8 @@ def measure(
         "biases": f"mean local error removed, on {len(source.frames)} frames",
     }
     choices = _choose_cpu(source), _choose_tensorrt(source)
-    varied = _vary(source, choices)
-    cpu, tensorrt = (_placement(source, choice, varied) for choice in choices)
+    rounded = _round(source, choices)
+    cpu, tensorrt = (_placement(source, choice, rounded) for choice in choices)
     return Measured(source, cpu, tensorrt, report)
 
 
@@ -209,13 +210,14 @@ def _source(
 ) -> _Source:
     model = fold(contract)
     _check(model, frames)
+    sample = frames[:: -(-len(frames) // _COMPARED)]
+    model = equalised(model, sample, lambda done: tell("comparing channels", done, len(sample)))
     topology = Topology(model)
     prelude = find_prelude(topology)
     tensors = measurable(topology, groups(topology, integer_nodes(topology, prelude)))
     histograms = observe(
         model, tensors, frames, lambda done: tell("measuring ranges", done, len(frames))
     )
-    sample = frames[:: -(-len(frames) // _COMPARED)]
     return _Source(model, topology, prelude, histograms, sample, tell)
 
 
@@ -245,42 +247,32 @@ def _choose_tensorrt(source: _Source) -> _Choice:
     return _Choice(nodes, scales)
 
 
-def _vary(source: _Source, choices: Sequence[_Choice]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the covariances of the inputs of every convolution that is to run in 8 bits."""
+def _round(source: _Source, choices: Sequence[_Choice]) -> dict[str, Weights]:
+    """Return the integer weights of every convolution, the same for each encoding."""
+    topology, total = source.topology, len(source.frames)
     by_name = {node.output[0]: node for choice in choices for node in choice.convolutions()}
-    total = len(source.frames)
-    return covariances(
+    varied = covariances(
         source.model,
-        source.topology,
+        topology,
         list(by_name.values()),
         source.frames,
         lambda done: source.tell("measuring inputs", done, total),
     )
-
-
-def _round(
-    source: _Source, choice: _Choice, varied: Mapping[str, npt.NDArray[np.float64]]
-) -> dict[str, Weights]:
-    """Return the integer weights of every convolution."""
-    topology = source.topology
-    convolutions = choice.convolutions()
     rounded = {}
-    for number, node in enumerate(convolutions):
-        name, values = node.output[0], weights_of(topology, node)
+    for number, (name, node) in enumerate(by_name.items()):
+        values = weights_of(topology, node)
         if values is None:
             continue
-        rounded[name] = weights(values, bias_of(topology, node), choice.scales[node.input[0]].scale)
+        steps = [c.scales[node.input[0]].scale for c in choices if node.input[0] in c.scales]
+        rounded[name] = weights(values, bias_of(topology, node), min(steps))
         if name in varied:
-            integers = compensated(values, rounded[name].scales, varied[name])
+            integers = compensated(values, rounded[name].scales, varied.pop(name))
             rounded[name] = Weights(integers, rounded[name].scales)
-        source.tell("rounding weights", number + 1, len(convolutions))
+        source.tell("rounding weights", number + 1, len(by_name))
     return rounded
 
 
-def _placement(
-    source: _Source, choice: _Choice, varied: Mapping[str, npt.NDArray[np.float64]]
-) -> _Placement:
-    rounded = _round(source, choice, varied)
+def _placement(source: _Source, choice: _Choice, rounded: Mapping[str, Weights]) -> _Placement:
     total = len(source.frames)
     integer = {node.output[0] for node in choice.nodes}
     errors = local_errors(

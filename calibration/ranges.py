@@ -10,7 +10,7 @@ import numpy.typing as npt
 from .groups import PROBABILITIES, sources
 from .histogram import Histogram
 from .scales import Scale, unsigned
-from .topology import silu_input
+from .topology import scaled_input, silu_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -80,10 +80,21 @@ def merged(
 def _through(topology: Topology, made: Sequence[str]) -> Curve:
     """Return the function behind which a tensor's error counts: its activation, if it has one."""
     readers = topology.consumers[made[0]]
-    if len(made) == 1 and {node.op_type for node in readers} == {"Sigmoid", "Mul"}:
-        gates = [node for node in readers if silu_input(topology, node) == made[0]]
-        if len(readers) == len(gates) + 1:
-            return silu
+    if len(made) != 1:
+        return identity
+    if [node.op_type for node in readers] == ["Sigmoid"]:
+        return sigmoid
+    gates = [node for node in readers if silu_input(topology, node) == made[0]]
+    if not gates or len(readers) != len(gates) + 1:
+        return identity
+    other = next(node for node in readers if node not in gates)
+    if other.op_type == "Sigmoid":
+        return silu
+    if scaled_input(topology, other.output[0]) == made[0]:
+        factors = topology.constant(other.input[1])
+        # The smallest has the widest range in which anything changes.
+        least = 1.0 if factors is None else float(np.min(factors))
+        return lambda x: x * sigmoid(least * x)
     return identity
 
 

@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from .observe import INPUT, open_session
-from .topology import silu_input
+from .topology import scaled_input, silu_input
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -36,13 +36,22 @@ class Seen:
         """Return what is left of a tensor; x * sigmoid(x) is made of what is left of x."""
         if name not in self._written:
             self._written.add(name)
-            made = name
-            x = silu_input(self._topology, self._topology.producer[name])
-            if x is not None and x in self._scales:
-                left = self.tensor(x)
-                made = self.op("Mul", left, self.op("Sigmoid", left))
+            made = self._made(name)
             self.writer.emit(helper.make_node("Identity", [made], [f"{name}/seen"]))
         return f"{name}/seen/dq"
+
+    def _made(self, name: str) -> str:
+        """Return the float tensor, or what an activation in 8 bits makes of it."""
+        node = self._topology.producer[name]
+        x = silu_input(self._topology, node)
+        if x is not None and x in self._scales:
+            gate = next(n for n in node.input if n != x)
+            gated = self._topology.producer[gate].input[0]
+            return self.op("Mul", self.tensor(x), self.op("Sigmoid", self.tensor(gated)))
+        x = scaled_input(self._topology, name)
+        if x is not None and x in self._scales:
+            return self.op("Mul", self.tensor(x), node.input[1])
+        return name
 
     def op(self, op: str, *inputs: str) -> str:
         """Write a node; return its output."""

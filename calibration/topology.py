@@ -66,11 +66,22 @@ def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object
 
 
 def silu_input(topology: Topology, node: onnx.NodeProto) -> str | None:
-    """Return x when `node` computes x * sigmoid(x), else None."""
+    """Return x when `node` computes x * sigmoid(x), or x * sigmoid(constant * x), else None."""
     if node.op_type != "Mul":
         return None
     for x, gate in (tuple(node.input), tuple(reversed(node.input))):
         maker = topology.producer.get(gate)
-        if maker is not None and maker.op_type == "Sigmoid" and maker.input[0] == x:
+        if maker is None or maker.op_type != "Sigmoid":
+            continue
+        if maker.input[0] == x or scaled_input(topology, maker.input[0]) == x:
             return str(x)
     return None
+
+
+def scaled_input(topology: Topology, name: str) -> str | None:
+    """Return x where tensor `name` is x * constant, else None."""
+    node = topology.producer.get(name)
+    if node is None or node.op_type != "Mul":
+        return None
+    x, factor = node.input
+    return str(x) if topology.is_constant(factor) else None

@@ -75,7 +75,11 @@ def two_stages():
         "w4": rng.normal(0, 0.2, (4, 8, 3, 3)).astype(np.float32),
         "flat": np.int64([-1]),
         "k": np.int64([5]),
-        "places": rng.uniform(0, SIZE / 2, (SIZE * SIZE, 4)).astype(np.float32),
+        "places": np.sort(rng.uniform(0, SIZE, (SIZE * SIZE, 2, 2)), axis=1)
+        .reshape(-1, 4)
+        .astype(np.float32),
+        # So far apart that 8 bits cannot change which are best.
+        "ranks": np.float32(1e3) * rng.permutation(SIZE * SIZE).astype(np.float32),
         "first": np.zeros(5, np.int64),
     }
     nodes = [
@@ -85,7 +89,8 @@ def two_stages():
         helper.make_node("Relu", ["c1"], ["r1"]),
         helper.make_node("Conv", ["r1", "w2"], ["c2"]),
         helper.make_node("Reshape", ["c2", "flat"], ["row"]),
-        helper.make_node("TopK", ["row", "k"], ["best", "index"]),
+        helper.make_node("Add", ["row", "ranks"], ["ranked"]),
+        helper.make_node("TopK", ["ranked", "k"], ["best", "index"]),
         helper.make_node("Gather", ["places", "index"], ["boxes"]),
         helper.make_node(
             "RoiAlign", ["r1", "boxes", "first"], ["pooled"], output_height=7, output_width=7

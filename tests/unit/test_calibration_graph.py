@@ -54,9 +54,9 @@ def test_regions_are_pooled_in_float_and_looked_at_in_8_bits():
         made = {name: node.op_type for node in model.graph.node for name in node.output}
         read = {node.output[0]: [made.get(n) for n in node.input] for node in model.graph.node}
         assert read["c3"][:2] == ["DequantizeLinear"] * 2
-        assert read["best"][0] == "Reshape"
+        assert read["best"][0] == "Add"
         assert made["pooled"] == "RoiAlign"
-        assert np.abs(scores(model, frames()) - scores(two_stages(), frames())).mean() < 0.005
+        assert np.abs(scores(model, frames()) - scores(two_stages(), frames())).mean() < 0.01
 
 
 def test_influence_is_the_share_of_the_heads_behind_a_tensor():

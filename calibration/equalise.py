@@ -1,0 +1,152 @@
+"""Give the channels between two convolutions equal ranges, where one scale has to serve them all.
+
+A channel can be divided by a factor in the convolution that makes it and multiplied by it in those
+that read it (Nagel et al., 2019). A ReLU between them does not notice; in x * sigmoid(x) the gate
+has to be given the factor back, which costs one multiplication per value: done only where it pays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from .convolution import weights_of
+from .observe import activations
+from .topology import Topology, attribute, silu_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+_HOMOGENEOUS = frozenset({"Relu", "LeakyRelu"})
+_LEAST = 2.0
+"""SiLU needs its inputs down to -6 whatever a channel reaches: no use in factors for less."""
+_UNEVEN = 20.0
+"""How much noise one scale must add, on average over channels, to be worth a multiplication."""
+_STEPS = 255
+
+
+def equalised(
+    model: onnx.ModelProto,
+    frames: Sequence[npt.NDArray[np.uint8]],
+    done: Callable[[int], None],
+) -> onnx.ModelProto:
+    """Return a graph that computes the same, with channels of more equal ranges."""
+    topology = Topology(model)
+    makers = {
+        node.output[0]: conv
+        for node in topology.nodes
+        if (conv := _maker(topology, node)) is not None and _read_by_convolutions(topology, node)
+    }
+    peaks = _peaks(model, [*makers], frames, done)
+    written = onnx.ModelProto()
+    written.CopyFrom(model)
+    for name, conv in makers.items():
+        gated = silu_input(topology, topology.producer[name]) is not None
+        factors = _factors(peaks[name], _LEAST if gated else 0.0)
+        if not gated or _unevenness(factors) > _UNEVEN:
+            _divide(written, topology, conv, name, factors)
+    return written
+
+
+def _maker(topology: Topology, node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """Return the Conv whose outputs a node activates, and nobody else reads."""
+    x = silu_input(topology, node)
+    if x is None and node.op_type in _HOMOGENEOUS:
+        x = node.input[0]
+    conv = topology.producer.get(x) if x is not None else None
+    if conv is None or conv.op_type != "Conv" or weights_of(topology, conv) is None:
+        return None
+    readers = len(topology.consumers[conv.output[0]])
+    return conv if readers == (1 if node.op_type in _HOMOGENEOUS else 2) else None
+
+
+def _read_by_convolutions(topology: Topology, node: onnx.NodeProto) -> bool:
+    readers = topology.consumers[node.output[0]]
+    return (
+        bool(readers)
+        and node.output[0] not in topology.outputs
+        and all(
+            reader.op_type == "Conv"
+            and reader.input[0] == node.output[0]
+            and weights_of(topology, reader) is not None
+            for reader in readers
+        )
+    )
+
+
+def _peaks(
+    model: onnx.ModelProto,
+    tensors: list[str],
+    frames: Sequence[npt.NDArray[np.uint8]],
+    done: Callable[[int], None],
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return how far each channel reaches, per tensor (C,): its largest value, mean over frames."""
+    total = [np.zeros(1)] * len(tensors)
+    for index, values in enumerate(activations(model, tensors, frames)):
+        largest = [np.abs(value[0]).reshape(value.shape[1], -1).max(axis=1) for value in values]
+        total = [a + b for a, b in zip(total, largest, strict=True)]
+        done(index + 1)
+    return {name: value / len(frames) for name, value in zip(tensors, total, strict=True)}
+
+
+def _factors(peaks: npt.NDArray[np.float64], least: float) -> npt.NDArray[np.float32]:
+    """Return the factors, 1 and more; in 8 bits each is exact."""
+    floor = max(least, float(peaks.max()) / _STEPS, 1e-6)
+    factors = np.maximum(peaks, floor)
+    factors /= factors.min()
+    step = factors.max() / _STEPS
+    found: npt.NDArray[np.float32] = (np.rint(factors / step) * step).astype(np.float32)
+    return found
+
+
+def _unevenness(factors: npt.NDArray[np.float32]) -> float:
+    return float(np.mean((factors.max() / factors) ** 2))
+
+
+def _divide(
+    model: onnx.ModelProto,
+    topology: Topology,
+    conv: onnx.NodeProto,
+    name: str,
+    factors: npt.NDArray[np.float32],
+) -> None:
+    """Divide the outputs of a Conv and make up for it behind its activation, in `model`."""
+    nodes = {node.output[0]: node for node in model.graph.node}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def read(tensor: str) -> npt.NDArray[np.float32]:
+        return numpy_helper.to_array(constants[tensor]).astype(np.float32)
+
+    made = nodes[conv.output[0]]
+    weights = read(made.input[1])
+    ones = (1,) * (weights.ndim - 2)
+    bias = read(made.input[2]) if len(made.input) > 2 else np.zeros_like(factors)  # noqa: PLR2004
+    divided = _add(model, f"{name}/divided", weights / factors.reshape(-1, 1, *ones))
+    del made.input[1:]
+    made.input.extend([divided, _add(model, f"{name}/divided/bias", bias / factors)])
+    for reader in topology.consumers[name]:
+        node = nodes[reader.output[0]]
+        weights = read(node.input[1])
+        grouped = weights.reshape(
+            cast("int", attribute(reader, "group", 1)), -1, *weights.shape[1:]
+        )
+        more = grouped * factors.reshape(len(grouped), 1, -1, *(1,) * (weights.ndim - 2))
+        node.input[1] = _add(model, f"{reader.output[0]}/multiplied", more.reshape(weights.shape))
+    x = silu_input(topology, topology.producer[name])
+    if x is not None:
+        gate = next(n for n in model.graph.node if n.op_type == "Sigmoid" and n.input[0] == x)
+        factor = _add(model, f"{name}/factors", factors.reshape(1, -1, *ones))
+        back = helper.make_node("Mul", [x, factor], [f"{name}/restored"], name=f"{name}/restored")
+        gate.input[0] = back.output[0]
+        model.graph.node.insert(list(model.graph.node).index(gate), back)
+
+
+def _add(model: onnx.ModelProto, name: str, values: npt.NDArray[np.float32]) -> str:
+    kept = np.ascontiguousarray(values, np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(kept, name))
+    return name
