@@ -54,6 +54,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "setpriv": (_program("setpriv"), "apt install util-linux"),
     "tmux": (_program("tmux"), "apt install tmux"),
     "systemd-analyze": (_program("systemd-analyze"), "apt install systemd"),
+    "chromium": (_program("chromium"), "apt install chromium"),
     "cv2": (_package("cv2"), "pip install 'aisle-edge[cpu]'"),
     "onnxruntime": (_package("onnxruntime"), "pip install 'aisle-edge[cpu]'"),
     "onnx": (_package("onnx"), "pip install 'aisle-edge[build]'"),
