@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge.config import AisleView, CameraConfig, Config, MqttConfig, OutboxConfig
-from edge.detector.bundle import load_bundle
+from edge.detector.bundle import PLAN, load_bundle
 from edge.detector.detector import UnderWay
 from edge.detector.letterbox import letterbox
 from edge.detector.runtimes import choose_engine
@@ -29,6 +29,7 @@ from edge.reporting.compose import Composer
 from edge.reporting.outbox import Outbox
 from edge.reporting.topics import Topics
 from edge.service.pipeline import Pipeline
+from edge.tools.trtexec import queries_per_second
 
 if TYPE_CHECKING:
     import argparse
@@ -214,6 +215,10 @@ def run(arguments: argparse.Namespace) -> int:
         bench.round(arguments.seconds / 2)  # warm-up, not counted
         rounds = [bench.round(arguments.seconds) for _ in range(arguments.rounds)]
         report = _report(bundle, serving.description, rounds, bench.report_stages_ms())
+        on_plan = engine.part == PLAN
+    if on_plan and (qps := queries_per_second(bundle)):
+        report["trtexec_fps"] = qps
+        report["ratio_to_trtexec"] = round(median([r.pipeline_fps for r in rounds]) / qps, 4)
     print(json.dumps(report, indent=1) if arguments.json else _table(report))
     return 0
 
