@@ -24,7 +24,7 @@ from engines.search import KeptLayer, Searched
 from tests.calibration_network import SIZE, frames, network
 
 HOSTILE = "can <script>alert(document.title)</script> \" onload='boom()' & more"
-LONG = "a-label-without-any-space-" * 5
+LONG = "a_label_without_any_space_" * 5
 LABELS = (HOSTILE, LONG, "tote")
 BOXES = np.float32([[1, 1, 7, 7], [8, 2, 14, 8], [4, 9, 10, 15]])
 SCORES = np.float32([0.9, 0.6, 0.4])
