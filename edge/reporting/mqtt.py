@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from .link import Dial
 
-__all__ = ["Arrived", "Event", "Link"]
-
 _log = logging.getLogger(__name__)
 
 _KEEPALIVE_S = 20

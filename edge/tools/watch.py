@@ -23,7 +23,7 @@ from edge.config import MqttConfig, TlsConfig
 from edge.config_file import load_config
 from edge.errors import ConfigError, StartError
 from edge.reporting.connection import Connection
-from edge.reporting.mqtt import Arrived
+from edge.reporting.link import Arrived
 from edge.reporting.topics import everything_below
 
 from .watch_board import Board, plain
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from edge.reporting.mqtt import Event
+    from edge.reporting.link import Event
 
 _REACH_S = 6.0
 """How long a broker that was never reached is tried."""
