@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.capture.opencv import import_cv2
-from edge.errors import BundleError
+from edge.errors import BundleError, MissingPackage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +78,12 @@ class AisleClassifier:
         self._passport = read_passport(directory)
         self._mine = [self._passport.aisles.index(aisle) for aisle in aisles]
         self._cv2 = import_cv2()
+        if not hasattr(self._cv2, "dnn"):
+            raise MissingPackage(
+                f"an aisle classifier needs OpenCV's dnn module, and OpenCV "
+                f"{self._cv2.__version__} has none",
+                "use aisles_by: {markers: …}, or an OpenCV that was built with it",
+            )
         self._network = self._load(directory / NETWORK)
 
     def likelihood(self, image: Image) -> Belief:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.aisles.classifier import NETWORK, PASSPORT, AisleClassifier, Passport, read_passport
-from edge.errors import BundleError
+from edge.errors import BundleError, MissingPackage
 
 onnx = pytest.importorskip("onnx")
 pytestmark = pytest.mark.needs("cv2", "onnx")
@@ -117,4 +117,13 @@ def test_a_network_that_opencv_cannot_read_is_refused(directory):
     (directory / PASSPORT).write_text(sealed.model_dump_json())
 
     with pytest.raises(BundleError, match=r"classifier\.onnx: OpenCV .* cannot read it"):
+        AisleClassifier(directory, ["07"])
+
+
+def test_an_opencv_without_its_dnn_module_is_named_with_the_other_way(directory, monkeypatch):
+    import cv2
+
+    monkeypatch.delattr(cv2, "dnn")
+
+    with pytest.raises(MissingPackage, match=r"needs OpenCV's dnn module.*markers"):
         AisleClassifier(directory, ["07"])
