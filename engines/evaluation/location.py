@@ -17,7 +17,7 @@ import numpy as np
 from edge.detections import Detections
 from edge.detector.agreement import match
 from edge.detector.bundle import TENSORRT_GRAPH
-from edge.detector.golden import FLOAT
+from edge.detector.golden import FLOAT, THRESHOLD_SLACK
 from edge.detector.onnxruntime import OnnxRuntime
 from engines.evaluation.accuracy import CONFIDENT, THRESHOLD, detections
 from engines.evaluation.budget import Check
@@ -151,7 +151,8 @@ def recall_by_place(held_out: HeldOut, found: RawDetections, pad: int) -> Places
             continue
         boxes = truth.inside
         objects = Detections(boxes, np.ones(len(boxes), np.float32), truth.labels)
-        seen, again = _found(objects, by_float), _found(objects, by_int8)
+        seen = _found(objects, by_float, THRESHOLD)
+        again = _found(objects, by_int8, THRESHOLD)
         for index, cell in enumerate(cells_of(boxes, picture_in(frame, pad))):
             if not truth.crowd[index]:
                 places.add(cell, _count(index in seen, index in again), truth.levels[index])
@@ -170,7 +171,7 @@ def shift_consistency(
     `graphs` has `float` and the INT8 graphs; `reference` is what float gives on the letterboxed
     `frames`. Of these, `_FRAMES` that show whole objects are changed.
     """
-    objects = _objects(frames, reference, pad)
+    objects, score = _objects(frames, reference, pad)
     shown = [index for index, found in enumerate(objects) if len(found)]
     chosen = [shown[i] for i in _spread(len(shown), _FRAMES)]
     parts = {part: Followed() for part in graphs if part != FLOAT}
@@ -193,23 +194,31 @@ def shift_consistency(
             picture = picture_in(frames[index], pad)
             for variant in variants(frames[index], objects[index].xyxy, picture, turn, pad):
                 moved = _still_whole(objects[index], variant, picture)
-                seen = _follow(runtimes[FLOAT], variant, moved)
+                seen = _follow(runtimes[FLOAT], variant, moved, score)
                 for part in used:
-                    again = _follow(runtimes[part], variant, moved)
+                    again = _follow(runtimes[part], variant, moved, score)
                     _note(parts[part], variant, cells_of(moved.xyxy, picture), seen, again)
     return parts
 
 
-def _objects(frames: Sequence[Image], reference: RawDetections, pad: int) -> list[Detections]:
-    """Return each frame's whole objects: float's confident detections, or all if these are few."""
+def _objects(
+    frames: Sequence[Image], reference: RawDetections, pad: int
+) -> tuple[list[Detections], float]:
+    """Return each frame's whole objects, and from which score on one is found again.
+
+    They are float's confident detections, or all where these are few; as in the budget, the score
+    may slip, so that what lies at a threshold is no loss.
+    """
     size = (frames[0].shape[1], frames[0].shape[0])
     clear = [
         found.where(whole(found.xyxy, picture_in(frame, pad)))
         for frame, found in zip(frames, detections(reference, size), strict=True)
     ]
-    confident = sum(int((found.scores >= CONFIDENT).sum()) for found in clear)
-    floor = CONFIDENT if confident >= _FEWEST_CONFIDENT else THRESHOLD
-    return [found.where(found.scores >= floor) for found in clear]
+    confident = [found.where(found.scores >= CONFIDENT) for found in clear]
+    if sum(map(len, confident)) >= _FEWEST_CONFIDENT:
+        return confident, THRESHOLD
+    every = [found.where(found.scores >= THRESHOLD) for found in clear]
+    return every, THRESHOLD - THRESHOLD_SLACK
 
 
 def _spread(count: int, wanted: int) -> list[int]:
@@ -223,15 +232,15 @@ def _still_whole(objects: Detections, variant: Variant, picture: Region) -> Dete
     return moved.where(whole(boxes, picture))
 
 
-def _follow(runtime: OnnxRuntime, variant: Variant, objects: Detections) -> set[int]:
+def _follow(runtime: OnnxRuntime, variant: Variant, objects: Detections, score: float) -> set[int]:
     height, width, _ = variant.image.shape
     (found,) = detections(runtime.infer(variant.image[np.newaxis]), (width, height))
-    return _found(objects, found)
+    return _found(objects, found, score)
 
 
-def _found(objects: Detections, found: Detections) -> set[int]:
-    """Return which objects are among the detections: same label, IoU >= 0.5, `THRESHOLD`."""
-    return {row for row, _, _ in match(objects, found.where(found.scores >= THRESHOLD))}
+def _found(objects: Detections, found: Detections, score: float) -> set[int]:
+    """Return which objects are among the detections of that score: same label, IoU >= 0.5."""
+    return {row for row, _, _ in match(objects, found.where(found.scores >= score))}
 
 
 def _note(

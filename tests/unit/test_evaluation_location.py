@@ -32,6 +32,8 @@ def raw_of(*frames):
 class SpotFinder:
     """Stands in for a runtime: every bright spot is an object, but for those where it is blind."""
 
+    score = 0.9
+
     def __init__(self, graph, _shape):
         self.blind = graph
 
@@ -44,7 +46,7 @@ class SpotFinder:
     def infer(self, frames):
         bright = (frames[0].max(axis=2) > 100).astype(np.uint8)
         _, _, stats, _ = cv2.connectedComponentsWithStats(bright)
-        found = [((x, y, x + w, y + h), 0.9, 0) for x, y, w, h, _ in stats[1:].tolist()]
+        found = [((x, y, x + w, y + h), self.score, 0) for x, y, w, h, _ in stats[1:].tolist()]
         return raw_of([spot for spot in found if not self.blind(spot[0])][:SLOTS])
 
 
@@ -121,6 +123,16 @@ def test_changes_are_counted_by_kind(spots):
     assert kinds == {"as it is", "moved", "zoomed", "dimmed", "blurred", "JPEG"}
     assert followed.changes["as it is", ""] == Count(both=12)
     assert followed.changes["dimmed", "to 25%"] == Count(neither=12)
+
+
+def test_where_little_is_confident_everything_is_followed_and_may_slip(spots, monkeypatch):
+    monkeypatch.setattr(SpotFinder, "score", 0.2)
+    raw = raw_of(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.3, 0)] for n in range(16)])
+    graphs = {"float": Graph(), "model.onnx": Graph()}
+
+    followed = shift_consistency(graphs, spots, raw, 114, lambda *_: None)["model.onnx"]
+
+    assert followed.changes["as it is", ""] == Count(both=12)
 
 
 def test_what_the_edge_cuts_is_left_out(spots):
