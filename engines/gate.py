@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from engines.inspection import Adapted
 
 SEARCH_FRAMES = 40
-_AIMS = (0.9, 0.75, 0.6)
+_AIMS = (0.95, 0.9, 0.8)
 """Share of a limit that a search aims at; the next where the held-out frames say it was not enough.
 """
-_OPTIMISM = 0.5
-"""The search's frames were calibrated on and look better than unseen ones; by half at most."""
+_EASIER = (0.5, 1.5)
+"""How much less or more of a limit the search's own frames may be taken to use up."""
 _WORST_CHECKS, _WORST_LAYERS = 4, 3
 
 
@@ -92,7 +92,7 @@ def pass_gate(
         search = _Search(measured, Judge(aside, adapted.labels, gate.budget), gate, progress)
         judge = Judge(held, adapted.labels, gate.budget)
         for aim in _AIMS:
-            searched |= search.run(graded, aim)
+            searched |= search.run(graded, searched, aim)
             calibrated = _only(_encode(measured, searched), gate)
             graded = _grade(judge, calibrated, progress)
             if _held(graded):
@@ -112,19 +112,25 @@ class _Search:
         self._judge = judge
         self._progress = progress
         self._trials = {part: Trials(partial(self._use, part)) for part in gate.parts}
-        self._optimism: dict[str, float] = {}
 
-    def run(self, graded: Mapping[str, Graded], aim: float) -> dict[str, Searched]:
-        """Return the layers to keep for the graphs that do not hold yet."""
-        return {part: self._one(part, seen, aim) for part, seen in graded.items() if not seen.held}
+    def run(
+        self, graded: Mapping[str, Graded], known: Mapping[str, Searched], aim: float
+    ) -> dict[str, Searched]:
+        """Return the layers to keep for the graphs that do not hold yet with those `known`."""
+        return {
+            part: self._one(part, seen, known[part].names if part in known else (), aim)
+            for part, seen in graded.items()
+            if not seen.held
+        }
 
-    def _one(self, part: str, seen: Graded, aim: float) -> Searched:
+    def _one(self, part: str, seen: Graded, names: tuple[str, ...], aim: float) -> Searched:
         trials, layers = self._trials[part], self._measured.layers
-        if part not in self._optimism:
-            here = trials.use(()) or 0.0
-            self._optimism[part] = min(1.0, max(_OPTIMISM, here / seen.use))
+        # The frames of the search were calibrated on, and are others: the same graph may use up
+        # less of a limit on them, or more, than where it is judged.
+        here = trials.use(names)
+        easier = 1.0 if here is None else min(max(here / seen.use, _EASIER[0]), _EASIER[1])
         noise = _noise(part, layers)
-        return fewest(part, by_effect(layers, noise), noise, trials, aim * self._optimism[part])
+        return fewest(part, by_effect(layers, noise), noise, trials, aim * easier)
 
     def _use(self, part: str, names: tuple[str, ...]) -> float:
         trials = self._trials[part]
