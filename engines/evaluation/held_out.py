@@ -102,7 +102,8 @@ def set_aside(
     A search that looked at all held-out frames would pass its own examination. So it gets half of
     the annotated ones; without annotations frames of the calibration that show something.
     """
-    annotated, _ = held.annotated
+    showing = set(_detecting(held.raw))
+    annotated = [place for place in held.annotated[0] if place in showing]
     if len(annotated) > 1:
         taken = _spread(annotated[1::2], count)
         return held.only(taken), held.only([i for i in range(len(held.frames)) if i not in taken])

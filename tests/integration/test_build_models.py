@@ -18,7 +18,10 @@ from edge.detector.onnxruntime import OnnxRuntime
 from engines.inspection import Order, understand
 from engines.labels import find_labels
 
-pytestmark = pytest.mark.needs("cv2", "onnxruntime", "onnx", "shared-data")
+pytestmark = [
+    pytest.mark.needs("cv2", "onnxruntime", "onnx", "shared-data"),
+    pytest.mark.timeout(600),
+]
 
 ROOT = Path(__file__).parents[2]
 MODELS = {"ultralytics": "yolo11n_320.onnx", "yolox": "yolox_nano_416.onnx"}
@@ -145,7 +148,7 @@ def command(*words):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=550,
         check=False,
     )
 
@@ -218,7 +221,8 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, shared_data, forty_frames
     model = shared_data / "models" / MODELS["ultralytics"]
     outs = [tmp_path / "one", tmp_path / "two"]
     for out in outs:
-        result = command(model, "--images", forty_frames, "--out", out)
+        # A wide budget: a search takes minutes and is tested by itself.
+        result = command(model, "--images", forty_frames, "--out", out, "--max-score-shift", "0.1")
         assert result.returncode == 0, result.stderr
 
     first, second = (
