@@ -114,7 +114,7 @@ class AislesBy(_Section):
     """Printed markers, each in one aisle only: their family."""
     classifier: Path | None = None
     """Directory of a classifier trained on pictures of the aisles."""
-    hold_s: Annotated[float, Field(gt=0, le=3600)] = 3.0
+    hold_s: Annotated[float, Field(gt=0, le=3600)] = 1.5
     """Seconds for which an aisle is believed after the last sign of it."""
 
     @model_validator(mode="after")

@@ -23,9 +23,11 @@ from edge.aisles.markers import MarkerReader
 from edge.aisles.whereabouts import Whereabouts
 from edge.capture.shelf_world.options import parse_world
 from edge.capture.shelf_world.world import ShelfWorld
+from edge.config import AislesBy
 from edge.frame import Frame, FrameStamp
 
 FPS = 5
+HOLD_S = AislesBy(markers="aruco_4x4_50").hold_s
 LAP_S = 12 * 7.2
 LAPS = (40, 42)
 """First, and one past the last: half an hour after the training laps."""
@@ -42,8 +44,8 @@ def dim(image, number):
 
 
 def bad(image, number):
-    """Dim, smeared by the drive, noisy, and every third second somebody stands before the lens."""
-    dark = cv2.blur(dim(image, number), (image.shape[1] // 80, 1)).astype(np.int16)
+    """Dim, smeared by 4 to 20 pixels, noisy, and somebody before the lens every third second."""
+    dark = cv2.blur(dim(image, number), (4 + 4 * (number * 7 % 5), 1)).astype(np.int16)
     noise = np.random.default_rng(number).normal(0, 6, (*image.shape[:2], 1)).astype(np.int16)
     spoilt = np.clip(dark + noise, 0, 255).astype(np.uint8)
     if number // FPS % 3 == 0:
@@ -85,7 +87,7 @@ class Remembered:
 
 def measure(title, make_signs, aisles, drive):
     drives = {light: (Remembered(make_signs()), Counter(), Counter()) for light in LIGHTS}
-    lost = {light: Whereabouts(aisles, drives[light][0], 3.0) for light in LIGHTS}
+    lost = {light: Whereabouts(aisles, drives[light][0], HOLD_S) for light in LIGHTS}
     for number, image, there in drive:
         for light, (signs, by_frame, smoothed) in drives.items():
             shown = light(image, number)

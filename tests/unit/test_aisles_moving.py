@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from edge.aisles.aisles import Aisles
 from edge.aisles.whereabouts import Whereabouts, whereabouts_of
 from edge.capture.status import CameraStatus
-from edge.config import CameraConfig, Config
+from edge.config import AislesBy, CameraConfig, Config
 from edge.detections import Detections
 from edge.detector.bundle import Thresholds
 from edge.frame import Blindness, Frame, FrameStamp
@@ -216,3 +216,28 @@ def test_the_message_of_an_aisle_out_of_view_holds_what_was_last_seen():
         {},
     )
     assert message["last_seen"] == {"until": "2026-01-01T00:00:03.200Z", "counts": {"box": 2}}
+
+
+@pytest.mark.parametrize("fps", [2, 5, 15, 30])
+def test_a_robot_that_leaves_without_a_sign_does_not_leave_the_aisle_empty(fps):
+    robot = Robot()
+    hold_s = AislesBy(markers="aruco_4x4_50").hold_s
+    whereabouts = Whereabouts(["07", "08"], Signs(), hold_s)
+    for number in range(20 * fps):
+        here = number < 10 * fps
+        now = START + timedelta(seconds=number / fps)
+        stamp = FrameStamp("m", number, now, number / fps, (4, 4))
+        frame = Frame(stamp, np.full((4, 4, 3), 0 if here else 255, np.uint8))
+        boxes = 2 if here else 0
+        found = Detections(
+            np.tile(np.float32([0, 0, 3, 3]), (boxes, 1)),
+            np.full(boxes, 0.9, np.float32),
+            np.zeros(boxes, np.int32),
+        )
+        robot.aisles.observe(whereabouts.stamped(frame).stamp, found)
+        robot.states += robot.aisles.states([], number / fps, now)
+
+    assert [s.unknown or s.counts for s in robot.states if s.aisle == "07"][-2:] == [
+        {"box": 2},
+        LOST,
+    ]
