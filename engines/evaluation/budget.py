@@ -148,7 +148,8 @@ def _followed(part: str, what: str, seen: Followed, kept: float) -> tuple[Check,
 def _few(part: str, what: str, count: int, of: int, kept: float) -> Check:
     """Hold a count to the share 1 - `kept`; one is always allowed, or few could never be judged."""
     limit = max(1.0, math.floor((1 - kept) * of + 1e-9))
-    return Check(part, what, count, limit, count <= limit, of, count / limit)
+    # Half way to one too many is all of it: a count at its limit holds with room to spare.
+    return Check(part, what, count, limit, count <= limit, of, count / (limit + 0.5))
 
 
 def _at_most(part: str, what: str, found: float, limit: float, of: int) -> Check:
