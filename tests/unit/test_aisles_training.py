@@ -1,12 +1,14 @@
 """Training an aisle classifier: from recorded laps to a network that OpenCV runs."""
 
 import hashlib
+import sys
 
 import numpy as np
 import pytest
 
 from edge.aisles.classifier import AisleClassifier, Passport, read_passport
 from engines.errors import ImagesError
+from engines.zoo.aisle_classifier import main, write
 from engines.zoo.aisle_frames import Frames, aisles_of, recorded
 
 cv2 = pytest.importorskip("cv2")
@@ -74,14 +76,22 @@ def test_frames_and_aisles_are_as_many():
         Frames(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(3, np.int64))
 
 
+def test_without_torch_the_extra_is_named(laps, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for module in ("aisle_network", "aisle_training"):
+        monkeypatch.delitem(sys.modules, f"engines.zoo.{module}", raising=False)
+
+    assert main([*map(str, laps), "--out", str(tmp_path / "out")]) == 3
+    assert capsys.readouterr().err.endswith("pip install 'aisle-edge[train]'\n")
+
+
 class TestWithTorch:
     @pytest.fixture(autouse=True)
     def _torch(self):
         self.torch = pytest.importorskip("torch")
 
     def test_opencv_runs_what_torch_trained(self, tmp_path):
-        from engines.zoo.aisle_classifier import write
-        from engines.zoo.aisle_network import AisleNetwork
+        from engines.zoo.aisle_network import AisleNetwork, to_onnx
 
         self.torch.manual_seed(3)
         network = AisleNetwork(3)
@@ -89,7 +99,7 @@ class TestWithTorch:
             norm.running_mean.uniform_(-0.1, 0.1)
             norm.running_var.uniform_(0.5, 2.0)
         network.eval()
-        write(network, PASSPORT, tmp_path)
+        write(to_onnx(network, 36, 64), PASSPORT, tmp_path)
         image = np.random.default_rng(0).integers(0, 255, (36, 64, 3), np.uint8)
         pictures = self.torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))
 
@@ -101,7 +111,7 @@ class TestWithTorch:
         assert read_passport(tmp_path).sha256 == hashlib.sha256(network_file).hexdigest()
 
     def test_it_learns_and_learns_the_same_again(self, laps):
-        from engines.zoo.aisle_classifier import accuracy, fit
+        from engines.zoo.aisle_training import accuracy, fit
 
         monday, tuesday = (recorded(PASSPORT, lap) for lap in laps)
         first, second = fit(monday, 3, steps=60), fit(monday, 3, steps=60)
@@ -113,18 +123,16 @@ class TestWithTorch:
         )
 
     def test_the_command_makes_a_classifier_of_recorded_laps(self, laps, tmp_path, monkeypatch):
-        from engines.zoo import aisle_classifier
+        from engines.zoo import aisle_training
 
-        monkeypatch.setattr(aisle_classifier, "fit", _fit_briefly)
+        monkeypatch.setattr(aisle_training, "fit", _fit_briefly)
         out = tmp_path / "out"
 
-        assert aisle_classifier.main([*map(str, laps), "--out", str(out)]) == 0
+        assert main([*map(str, laps), "--out", str(out)]) == 0
         assert read_passport(out).trained_on == "1 recorded laps"
 
     def test_one_lap_leaves_nothing_to_measure_on(self, laps, tmp_path, capsys):
-        from engines.zoo import aisle_classifier
-
-        assert aisle_classifier.main([str(laps[0]), "--out", str(tmp_path / "out")]) == 3
+        assert main([str(laps[0]), "--out", str(tmp_path / "out")]) == 3
         assert "record a second drive" in capsys.readouterr().err
 
 
