@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from edge.detector.bundle import Passport
     from engines.evaluation.evaluated import Evaluated
     from engines.evaluation.location import Location
-    from engines.evaluation.report_layers import Inside, Layer
+    from engines.evaluation.report_layers import Inside
 
     Pairs = list[tuple[Detections, Detections]]
 
@@ -65,7 +65,7 @@ def render(evaluated: Evaluated, where: Location, passport: Passport) -> str:
         time=_time(evaluated.speed),
         **_detections(evaluated, passport),
         **_places(evaluated, where),
-        **_layers(evaluated, {part: seen.layers for part, seen in inside.items()}),
+        **_layers(evaluated, inside),
         maps=_maps(inside),
     )
 
@@ -136,13 +136,16 @@ def _look_inside(evaluated: Evaluated) -> dict[str, Inside]:
     return look_inside(evaluated.graphs[FLOAT], graphs, held.frames[busiest])
 
 
-def _layers(evaluated: Evaluated, inside: Mapping[str, list[Layer]]) -> dict[str, Any]:
-    named = [(tables.PARTS[part], layers) for part, layers in inside.items()]
+def _layers(evaluated: Evaluated, inside: Mapping[str, Inside]) -> dict[str, Any]:
+    named = [
+        (tables.PARTS[part].name, tables.PARTS[part].style, seen.layers)
+        for part, seen in inside.items()
+    ]
     return {
-        "layer_legend": [(f"INT8, {part.name}", part.style) for part, _ in named],
+        "layer_legend": [(f"INT8, {name}", style) for name, style, _ in named],
         "layer_charts": [
-            charts.noise_chart([(part.name, part.style, layers) for part, layers in named]),
-            *(charts.range_chart(part.name, part.style, layers) for part, layers in named),
+            charts.noise_chart(named),
+            *(charts.range_chart(name, style, layers) for name, style, layers in named),
         ],
         "layer_tables": [tables.layer_table(evaluated, part, x) for part, x in inside.items()],
     }

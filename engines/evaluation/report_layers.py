@@ -81,8 +81,11 @@ class _Tapped:
 
 @dataclass
 class Inside:
-    """The convolutions of one INT8 graph in its order, and a few feature maps."""
+    """The convolutions of one INT8 graph, what they read in its order, and a few feature maps."""
 
+    convolutions: int
+    integer: int
+    """How many of them run in INT8."""
     layers: list[Layer] = field(default_factory=list)
     worst_by_size: dict[tuple[int, ...], FeatureMap] = field(default_factory=dict)
 
@@ -110,16 +113,18 @@ def look_inside(
     Tensors that only one of the graphs has are left out.
     """
     known = {name for node in reference.graph.node for name in node.output}
-    taps = {part: [t for t in _taps(graph) if t.name in known] for part, graph in graphs.items()}
-    inside = {part: Inside() for part in graphs}
+    every = {part: list(_taps(graph)) for part, graph in graphs.items()}
+    inside = {p: Inside(len(taps), sum(t.integer for t in taps)) for p, taps in every.items()}
+    taps = {part: [tap for tap in found if tap.name in known] for part, found in every.items()}
     longest = max((len(found) for found in taps.values()), default=0)
     for start in range(0, longest, _AT_ONCE):
         some = {part: found[start : start + _AT_ONCE] for part, found in taps.items()}
         floats = _values(reference, [tap.name for found in some.values() for tap in found], frame)
         for part, found in some.items():
-            ints = _values(graphs[part], [tap.left for tap in found], frame)
+            names = [name for tap in found for name in (tap.name, tap.left)]
+            ints = _values(graphs[part], names, frame)
             for tap in found:
-                inside[part].add(*_compare(tap, floats[tap.name], ints[tap.left]))
+                inside[part].add(*_compare(tap, floats[tap.name], ints))
     return inside
 
 
@@ -176,17 +181,32 @@ def _values(graph: onnx.ModelProto, names: Sequence[str], frame: Image) -> dict[
     return dict(zip(wanted, found, strict=True))
 
 
-def _compare(tap: _Tapped, y: Array, left: Array) -> tuple[Layer, FeatureMap]:
+def _compare(tap: _Tapped, y: Array, ints: Mapping[str, Array]) -> tuple[Layer, FeatureMap]:
+    left = _as_loud(y, ints[tap.left])
     noise = float((left - y).var() / max(float(y.var()), _SMALLEST_VARIANCE))
     found = None
     if tap.scale is not None:
         step, zero, low, high = tap.scale
-        found = Range((low - zero) * step, (high - zero) * step, float(y.min()), float(y.max()))
+        seen = ints[tap.name]
+        found = Range(
+            (low - zero) * step, (high - zero) * step, float(seen.min()), float(seen.max())
+        )
     channels = _most_active(y)
     return (
         Layer(tap.name, tap.integer, noise, found),
         FeatureMap(tap.name, noise, _chosen(y, channels), _chosen(left, channels)),
     )
+
+
+def _as_loud(y: Array, left: Array) -> Array:
+    """Return `left` with each channel (axis 1) brought to float's loudness by least squares.
+
+    Calibration scales channels and takes it back in the next layer: that is no noise.
+    """
+    axes = tuple(axis for axis in range(y.ndim) if axis != 1)
+    power = np.maximum((left * left).sum(axes, keepdims=True), _SMALLEST_VARIANCE)
+    scaled: Array = left * ((left * y).sum(axes, keepdims=True) / power)
+    return scaled
 
 
 def _most_active(y: Array) -> list[int]:

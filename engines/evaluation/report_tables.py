@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from engines.evaluation.evaluated import Evaluated, Graded
     from engines.evaluation.location import Followed, Location
     from engines.evaluation.places import Places
-    from engines.evaluation.report_layers import Layer
+    from engines.evaluation.report_layers import Inside
 
 _MISSED = (0.02, 0.1, 0.25, 0.5)
 """Shares between which a cell's colour changes."""
@@ -265,16 +265,15 @@ def _row(what: str, count: Count) -> dict[str, Any]:
     }
 
 
-def layer_table(evaluated: Evaluated, part: str, layers: Sequence[Layer]) -> dict[str, Any]:
+def layer_table(evaluated: Evaluated, part: str, inside: Inside) -> dict[str, Any]:
     """Return what runs in INT8, what a search left in float, and where most noise comes from."""
-    integer = sum(layer.integer for layer in layers)
-    said = f"{integer} of {len(layers)} convolutions run in INT8."
+    said = f"{inside.integer} of {inside.convolutions} convolutions run in INT8."
     found = evaluated.searched.get(part)
     if found is not None:
         said += f" The search tried {found.tried} encodings and left {len(found.layers)} in float"
         said += f"; it ended early {found.stopped}." if found.stopped else "."
     kept = sorted(found.layers if found else (), key=lambda layer: -(layer.cost or 0.0))
-    worst = sorted({x.name: x for x in layers}.values(), key=lambda x: (-x.noise, x.name))
+    worst = sorted({x.name: x for x in inside.layers}.values(), key=lambda x: (-x.noise, x.name))
     most = worst[0].noise if worst and worst[0].noise else 1.0
     return {
         "title": PARTS[part].name,

@@ -63,6 +63,18 @@ class Graph:
 @pytest.fixture
 def spots(monkeypatch):
     monkeypatch.setattr(location, "OnnxRuntime", SpotFinder)
+    return spotted()
+
+
+@pytest.fixture(scope="module")
+def everywhere():
+    """What a detector gives that sees everywhere."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(location, "OnnxRuntime", SpotFinder)
+        return follow(spotted(), Graph())
+
+
+def spotted():
     frames = []
     for number in range(16):
         frame = np.zeros((SIZE, SIZE, 3), np.uint8)
@@ -82,12 +94,10 @@ def follow(frames, int8):
     return shift_consistency(graphs, frames, reference, 114, lambda *_: None)["model.onnx"]
 
 
-def test_a_detector_that_sees_everywhere_has_no_bad_place(spots):
-    followed = follow(spots, Graph())
-
-    assert followed.frames == 12
-    assert all(count.both == count.objects > 0 for count in followed.places.cells.values())
-    assert followed.places.worst.drop_at_least <= 0
+def test_a_detector_that_sees_everywhere_has_no_bad_place(everywhere):
+    assert everywhere.frames == 12
+    assert all(count.both == count.objects > 0 for count in everywhere.places.cells.values())
+    assert everywhere.places.worst.drop_at_least <= 0
 
 
 def test_a_place_where_only_int8_is_blind_is_the_worst_and_certain(spots):
@@ -116,13 +126,11 @@ def test_where_float_is_blind_too_int8_loses_nothing(spots):
     assert places.worst.count.drop == 0
 
 
-def test_changes_are_counted_by_kind(spots):
-    followed = follow(spots, Graph())
-
-    kinds = {kind for kind, _ in followed.changes}
+def test_changes_are_counted_by_kind(everywhere):
+    kinds = {kind for kind, _ in everywhere.changes}
     assert kinds == {"as it is", "moved", "zoomed", "dimmed", "blurred", "JPEG"}
-    assert followed.changes["as it is", ""] == Count(both=12)
-    assert followed.changes["dimmed", "to 25%"] == Count(neither=12)
+    assert everywhere.changes["as it is", ""] == Count(both=12)
+    assert everywhere.changes["dimmed", "to 25%"] == Count(neither=12)
 
 
 def test_where_little_is_confident_everything_is_followed_and_may_slip(spots, monkeypatch):
@@ -280,9 +288,9 @@ def test_wilsons_interval_has_its_published_values():
     assert wilson(0, 20, 1.959964) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 
-def test_the_passport_gets_plain_values(spots):
+def test_the_passport_gets_plain_values(everywhere):
     import json
 
-    text = json.dumps(follow(spots, Graph()).for_passport())
+    text = json.dumps(everywhere.for_passport())
 
     assert '"judged_cells": 16' in text
