@@ -142,14 +142,17 @@ class Places:
 
     @property
     def worst(self) -> WorstPlace | None:
-        """The worst cell, or None where no cell has `FEWEST` objects."""
+        """The cell of the largest certain drop, or else of the largest that may be chance.
+
+        None where no cell has `FEWEST` objects.
+        """
         judged = {cell: n for cell, n in sorted(self.cells.items()) if n.objects >= FEWEST}
         if not judged:
             return None
         # The worst of many cells looks bad by chance: each must be surer of itself (Bonferroni).
         sure = 1 - (1 - _SURE) / len(judged)
         at_least = {cell: count.drop_at_least(sure) for cell, count in judged.items()}
-        row, column = max(judged, key=lambda cell: (at_least[cell], judged[cell].drop))
+        row, column = max(judged, key=lambda cell: (max(0.0, at_least[cell]), judged[cell].drop))
         return WorstPlace(
             f"row {row + 1}, column {column + 1}",
             judged[row, column],

@@ -254,6 +254,16 @@ def test_cells_with_few_objects_are_not_judged():
     assert (places.worst.place, places.worst.judged) == ("row 2, column 3", 1)
 
 
+def test_a_certain_drop_is_worse_than_a_larger_one_that_may_be_chance():
+    places = Places()
+    places.add((0, 0), Count(both=8, lost=3))
+    places.add((1, 1), Count(both=90, lost=2))
+    assert places.worst.place == "row 1, column 1"
+
+    places.add((2, 2), Count(both=160, lost=40))
+    assert places.worst.place == "row 3, column 3"
+
+
 def test_more_judged_cells_ask_for_more_certainty():
     alone, among = Places(), Places()
     for places in (alone, among):
