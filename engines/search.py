@@ -98,7 +98,8 @@ class Trials:
         self._measure = measure
         self._known: dict[frozenset[str], float] = {}
         self.most = most
-        self._until = time.monotonic() + seconds
+        self._seconds = seconds
+        self._until: float | None = None
         self.stopped = ""
 
     @property
@@ -114,6 +115,8 @@ class Trials:
         if self.tried >= self.most:
             self.stopped = f"after {self.most} encodings"
             return None
+        if self._until is None:
+            self._until = time.monotonic() + self._seconds
         if time.monotonic() > self._until:
             self.stopped = "for time: on a faster machine it may find fewer layers"
             return None
