@@ -31,7 +31,8 @@ _LINE, _LETTER = 11, 6.4
 _TILE = 88
 _GAP = 4
 _MOST_BOXES = 80
-"""Drawn on one frame; the best beyond that say nothing to an eye."""
+"""Of one kind, drawn on one frame; more say nothing to an eye."""
+_MOST_NAMED = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class _Canvas:
         """Write each box's text near it, inside the picture and on no other text."""
         height, width = self.image.shape[:2]
         placed: list[Text] = []
-        for box in (box for box in boxes if box.text):
+        for box in [box for box in boxes if box.text][:_MOST_NAMED]:
             long = len(box.text) * _LETTER
             x = max(2.0, min(box.x + 2, width - long))
             for y in (
@@ -199,8 +200,8 @@ def _worst(number: int, canvas: _Canvas, seen: _Compared, labels: Sequence[str])
     both = [("float", reference, i) for i in range(len(reference)) if i not in seen.lost]
     both += [("int8", found, i) for i in range(len(found)) if i not in seen.gained]
     boxes = [canvas.box(style, side, i) for style, side, i in both if i < _MOST_BOXES]
-    boxes += [canvas.box("lost", reference, i, named(reference, i)) for i in seen.lost]
-    boxes += [canvas.box("gained", found, i, named(found, i)) for i in seen.gained]
+    for style, side, alone in (("lost", reference, seen.lost), ("gained", found, seen.gained)):
+        boxes += [canvas.box(style, side, i, named(side, i)) for i in alone[:_MOST_BOXES]]
     return WorstFrame(
         number,
         _jpeg(canvas.image),
@@ -211,9 +212,14 @@ def _worst(number: int, canvas: _Canvas, seen: _Compared, labels: Sequence[str])
         len(reference),
         len(found),
         seen.slipped,
-        tuple(named(reference, i) for i in seen.lost),
-        tuple(named(found, i) for i in seen.gained),
+        _some([named(reference, i) for i in seen.lost]),
+        _some([named(found, i) for i in seen.gained]),
     )
+
+
+def _some(names: Sequence[str]) -> tuple[str, ...]:
+    more = len(names) - _MOST_NAMED
+    return (*names[:_MOST_NAMED], f"{more} more") if more > 1 else tuple(names)
 
 
 def map_picture(shown: FeatureMap) -> MapPicture:

@@ -176,6 +176,15 @@ def test_texts_lie_inside_the_picture_and_not_on_each_other():
     assert len({(text.x // 90, text.y) for text in frame.texts}) == 4
 
 
+def test_an_image_full_of_lost_objects_stays_readable():
+    rows = [((x, y, x + 9, y + 9), 0.9, 0) for x in range(0, 600, 20) for y in range(150, 480, 20)]
+    (frame,) = worst_frames(scenes(1), [(found(*rows), found())], ["box"], PAD)
+
+    assert len(frame.boxes) == 80
+    assert len(frame.texts) <= 12
+    assert frame.lost[-1] == f"{len(rows) - 12} more"
+
+
 def test_a_label_the_bundle_does_not_have_is_called_by_its_number():
     (frame,) = worst_frames(scenes(1), [(found((A, 0.9, 7)), found())], ["box"], PAD)
 
