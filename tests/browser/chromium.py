@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -82,24 +83,24 @@ class Tab:
 def tab(profile: Path) -> Iterator[Tab]:
     """Start a browser of its own and yield its only tab."""
     program = shutil.which("chromium") or "chromium"
-    with subprocess.Popen(
-        [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as browser:
+    command = [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
         try:
-            with connect(_page_of(browser), max_size=None) as socket:
+            with connect(_page_of(browser, profile), max_size=None) as socket:
                 yield Tab(socket)
         finally:
             browser.kill()
 
 
-def _page_of(browser: subprocess.Popen[str]) -> str:
-    assert browser.stderr is not None
-    for line in browser.stderr:
-        if line.startswith("DevTools listening on ws://"):
-            address = line.split("ws://")[1].split("/")[0]
-            with urllib.request.urlopen(f"http://{address}/json/list", timeout=TIMEOUT_S) as answer:
-                pages = json.load(answer)
-            return next(str(p["webSocketDebuggerUrl"]) for p in pages if p["type"] == "page")
-    raise AssertionError(f"chromium ended with {browser.wait(TIMEOUT_S)} before it listened")
+def _page_of(browser: subprocess.Popen[bytes], profile: Path) -> str:
+    """Return the address of the only tab, once the browser has written where it listens."""
+    told = profile / "DevToolsActivePort"
+    until = time.monotonic() + TIMEOUT_S
+    while not (told.exists() and told.read_text().count("\n")):
+        assert browser.poll() is None, f"chromium ended with {browser.returncode}"
+        assert time.monotonic() < until, f"chromium did not listen within {TIMEOUT_S} s"
+        time.sleep(0.05)
+    port = told.read_text().splitlines()[0]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=TIMEOUT_S) as answer:
+        pages = json.load(answer)
+    return next(str(p["webSocketDebuggerUrl"]) for p in pages if p["type"] == "page")
