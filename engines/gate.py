@@ -194,15 +194,14 @@ def refuse_missed(adapted: Adapted, passed: Passed, gate: Gate) -> None:
     worst = passed.graded[verdict.missed[0].part]
     layers = sorted(passed.layers, key=lambda layer: (-layer.harm, layer.name))[:_WORST_LAYERS]
     kept = max((found.share for found in passed.searched.values()), default=0.0)
-    searched = (
-        f"even with {kept:.0%} of the multiplications in float" if gate.search else "unsearched"
-    )
+    searched = f", even with {kept:.0%} of the multiplications in float" if kept else ""
+    searched = searched if gate.search else ", unsearched"
     remedies = ["give more images, of the cameras that will use it"]
     remedies += [] if gate.search else ["leave --no-search out"]
     if parts == {bundle.TENSORRT_GRAPH}:
         remedies.append("say --runtime onnxruntime if no device has TensorRT")
     raise BudgetError(
-        f"model {adapted.order.model} misses its accuracy budget in INT8, {searched}: "
+        f"model {adapted.order.model} misses its accuracy budget in INT8{searched}: "
         f"{'; '.join(str(check) for check in verdict.missed[:_WORST_CHECKS])}. Labels that lose "
         f"most: {', '.join(worst_labels(worst.labels)) or 'none by itself'}. Layers that lose "
         f"most: {', '.join(layer.name for layer in layers) or 'none by itself'}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from edge.detector.bundle import PORTABLE_GRAPH
 from edge.detector.golden import FLOAT
 from engines.errors import BudgetError
 from engines.evaluation import accuracy, budget
@@ -118,5 +119,9 @@ def refuse_blind(model: str, graded: Mapping[str, Graded]) -> None:
             raise BudgetError(
                 f"the INT8 graph {part} of {model} detects nothing, where the float model has "
                 f"{found.grade.agreement.reference} detections",
-                "give more images, of the cameras that will use it, to calibrate on",
+                "give more images, of the cameras that will use it, to calibrate on"
+                + (
+                    ", or say --runtime onnxruntime if no device has TensorRT"
+                    * (part != PORTABLE_GRAPH)
+                ),
             )
