@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _ROWS_PER_INPUT = 4
 _FEWEST_ROWS = 2048
 """Patches looked at, over all frames: enough for the covariance of that many numbers."""
+_LARGEST = 768
+"""Inputs taken together. A larger filter is cut into blocks of channels, each by itself: the cost
+grows with the cube, and what lies in other channels has little to make up for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,9 @@ def covariances(
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Return per convolution, by its output, the covariance of its inputs: (G, K, K).
 
-    K are the inputs that one output depends on. Convolutions that are not two-dimensional with
-    constant weights and padding are left out.
+    K are the inputs that one output of a group depends on; of a convolution without groups G are
+    the blocks of input channels, if more than `_LARGEST`. Convolutions that are not two-dimensional
+    with constant weights and padding are left out.
     """
     windows = {
         conv.output[0]: window
@@ -109,9 +113,19 @@ def covariances(
         for name, window in windows.items():
             images = held[read[name]]
             chosen = _some(generator, window, images.shape, len(frames))
-            sums[name].add(window.patches(images, chosen))
+            sums[name].add(_blocks(window.patches(images, chosen), images.shape[1]))
         done(index + 1)
     return {name: moments.covariance() for name, moments in sums.items()}
+
+
+def _blocks(rows: npt.NDArray[np.float32], channels: int) -> npt.NDArray[np.float32]:
+    """Return patches (1, P, K) as (B, P, K / B), each block of whole channels; (G, P, K) as is."""
+    if len(rows) > 1:
+        return rows
+    size = rows.shape[2]
+    divisors = [count for count in range(1, channels + 1) if channels % count == 0]
+    count = next((n for n in divisors if size // n <= _LARGEST), channels)
+    return rows.reshape(-1, count, size // count).swapaxes(0, 1)
 
 
 def _some(
@@ -120,7 +134,7 @@ def _some(
     """Return one frame's share of the output positions to look at, for an input (N, C, H, W)."""
     rows, columns = window.positions(*shape[2:])
     total = shape[0] * rows * columns
-    size = shape[1] // window.groups * window.kernel[0] * window.kernel[1]
+    size = min(_LARGEST, shape[1] // window.groups * window.kernel[0] * window.kernel[1])
     wanted = -(-max(_FEWEST_ROWS, _ROWS_PER_INPUT * size) // frames)
     if total <= wanted:
         return np.arange(total)

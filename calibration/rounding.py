@@ -1,8 +1,9 @@
 """Round weights so that the errors of one make up for those of others.
 
-Optimal brain quantisation, column by column, as in GPTQ (Frantar et al., 2022): after a weight is
-rounded, those not rounded yet move to the least squared error of the output, given how the inputs
-vary together.
+One input after the other, as in GPTQ (Frantar et al., 2022): after a weight is rounded, those not
+rounded yet move to the least squared error of the output, given how the inputs vary together.
+Written with the Cholesky factor of the covariance itself, which needs no inverse (Babai's nearest
+plane).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _DAMPING = 0.01
 """Of the inputs' mean variance, added to each: against what few frames cannot tell."""
 _SMALLEST_VARIANCE = 1e-12
-_BLOCK = 64
+_BLOCK = 32
 """Weights after which the error is passed on to all that follow, at once."""
 _LIMIT = 127
 
@@ -29,36 +30,57 @@ def compensated(
 ) -> npt.NDArray[np.int8]:
     """Return the integers (C, ...) of the weights `values` (C, ...) in steps of `scales` (C,).
 
-    `covariance` is that of the inputs, (G, K, K) with G groups of K inputs each.
+    `covariance` is that of the inputs, (G, K, K) with G groups of K inputs each; or with B blocks
+    of K inputs, of which every output reads all.
     """
     groups, size, _ = covariance.shape
-    weights = values.reshape(groups, -1, size).astype(np.float64)
-    steps = scales.reshape(groups, -1).astype(np.float64)
-    variance = np.einsum("gkk->gk", covariance)
-    order = np.argsort(-variance, axis=1, kind="stable")
-    weights = np.take_along_axis(weights, order[:, None, :], axis=2)
-    sorted_rows = np.take_along_axis(covariance, order[:, :, None], axis=1)
-    factor = _factor(np.take_along_axis(sorted_rows, order[:, None, :], axis=2))
-    integers = np.empty_like(weights)
-    for start in range(0, size, _BLOCK):
-        end = min(start + _BLOCK, size)
-        errors = np.empty((groups, weights.shape[1], end - start))
-        for k in range(start, end):
-            integers[:, :, k] = np.clip(np.rint(weights[:, :, k] / steps), -_LIMIT, _LIMIT)
-            error = (weights[:, :, k] - integers[:, :, k] * steps) / factor[:, None, k, k]
-            weights[:, :, k:end] -= error[:, :, None] * factor[:, None, k, k:end]
-            errors[:, :, k - start] = error
-        weights[:, :, end:] -= errors @ factor[:, start:end, end:]
+    filters = values.reshape(len(values), -1, size).astype(np.float64)
+    blocks = filters.shape[1] > 1
+    weights = filters.swapaxes(0, 1) if blocks else filters.reshape(groups, -1, size)
+    steps = (scales[None] if blocks else scales.reshape(groups, -1)).astype(np.float64)
+    # From the last to the first: the inputs that vary most are rounded while all can make up.
+    order = np.argsort(np.einsum("gkk->gk", covariance), axis=1, kind="stable")
+    by_rows = np.take_along_axis(covariance, order[:, :, None], axis=1)
+    factor = _factor(np.take_along_axis(by_rows, order[:, None, :], axis=2))
+    rows = np.take_along_axis(weights.swapaxes(1, 2), order[:, :, None], axis=1)
+    integers = _rounded(np.ascontiguousarray(rows), steps[:, None], factor)
     back = np.argsort(order, axis=1)
-    found = np.take_along_axis(integers, back[:, None, :], axis=2)
+    found = np.take_along_axis(integers, back[:, :, None], axis=1).swapaxes(1, 2)
+    if blocks:
+        found = found.swapaxes(0, 1)
     return found.reshape(values.shape).astype(np.int8)
 
 
+def _rounded(
+    rows: npt.NDArray[np.float64],
+    steps: npt.NDArray[np.float64],
+    factor: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Return the integers of weights (G, K, C), of which row k makes up for all behind it.
+
+    With the upper Cholesky factor U of the covariance the error is the square of U e, so row k is
+    wrong by U[k] e in all, and takes what the rows behind it put there off itself.
+    """
+    integers, errors = np.empty_like(rows), np.zeros_like(rows)
+    size = rows.shape[1]
+    for end in range(size, 0, -_BLOCK):
+        start = max(0, end - _BLOCK)
+        pushed = factor[:, start:end, end:] @ errors[:, end:]
+        for k in range(end - 1, start - 1, -1):
+            total = (
+                pushed[:, k - start, None]
+                + factor[:, k, None, k + 1 : end] @ errors[:, k + 1 : end]
+            )
+            wanted = rows[:, k, None] + total / factor[:, k, k, None, None]
+            integers[:, k, None] = np.clip(np.rint(wanted / steps), -_LIMIT, _LIMIT)
+            errors[:, k] = rows[:, k] - integers[:, k] * steps[:, 0]
+    return integers
+
+
 def _factor(covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the upper Cholesky factor of the inverse of a damped covariance, (G, K, K)."""
+    """Return the upper Cholesky factor of a damped covariance, (G, K, K)."""
     variance = np.einsum("gkk->gk", covariance).mean(axis=1)
     damping = np.maximum(_DAMPING * variance, _SMALLEST_VARIANCE)
     damped = covariance + damping[:, None, None] * np.eye(covariance.shape[1])
-    inverse = np.linalg.inv(damped)
-    factor: npt.NDArray[np.float64] = np.linalg.cholesky(inverse).swapaxes(1, 2)
+    factor: npt.NDArray[np.float64] = np.linalg.cholesky(damped).swapaxes(1, 2)
     return factor

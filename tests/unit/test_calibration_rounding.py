@@ -5,10 +5,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from calibration import covariance as covariance_module
 from calibration.covariance import covariances
+from calibration.fold import fold
 from calibration.rounding import compensated
 from calibration.topology import Topology
-from tests.calibration_network import SIZE, frames
+from tests.calibration_network import SIZE, frames, network
 
 
 def spoiled(values, integers, scales, covariance):
@@ -44,6 +46,18 @@ def test_independent_inputs_leave_nothing_to_make_up():
     assert (found == np.rint(values / 0.05)).all()
 
 
+def test_a_large_filter_is_rounded_block_by_block():
+    values = np.random.default_rng(1).normal(0, 1, (4, 6, 3, 3)).astype(np.float32)
+    scales = np.linspace(0.03, 0.06, 4, dtype=np.float32)
+    covariance = correlated(2, 27)
+    halves = [
+        compensated(half, scales, block[None])
+        for half, block in zip((values[:, :3], values[:, 3:]), covariance, strict=True)
+    ]
+    found = compensated(values, scales, covariance)
+    np.testing.assert_array_equal(found, np.concatenate(halves, axis=1))
+
+
 def test_integers_stay_within_8_bits():
     values = np.full((2, 3, 1, 1), 9.0, np.float32)
     found = compensated(values, np.full(2, 0.05, np.float32), correlated(1, 3))
@@ -55,6 +69,19 @@ def test_inputs_that_never_vary_are_no_trouble():
     values = np.random.default_rng(1).normal(0, 1, (4, 6, 1, 1)).astype(np.float32)
     found = compensated(values, np.full(4, 0.05, np.float32), np.zeros((1, 6, 6)))
     assert (found == np.rint(values / 0.05)).all()
+
+
+def test_a_large_filters_covariance_is_taken_in_blocks_of_channels(monkeypatch):
+    monkeypatch.setattr(covariance_module, "_LARGEST", 40)
+    model = fold(network())
+    topology = Topology(model)
+    convs = [topology.producer["c2"]]
+    blocks = covariances(model, topology, convs, frames(), lambda _: None)["c2"]
+    monkeypatch.setattr(covariance_module, "_LARGEST", 100)
+    (whole,) = covariances(model, topology, convs, frames(), lambda _: None)["c2"]
+    assert blocks.shape == (2, 36, 36)
+    np.testing.assert_allclose(blocks[0], whole[:36, :36], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(blocks[1], whole[36:, 36:], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
