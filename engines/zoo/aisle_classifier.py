@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge.aisles.classifier import NETWORK, PASSPORT, Passport
+from edge.capture.shelf_world.options import parse_world
 from edge.errors import EdgeError, MissingPackage
 from engines.errors import ImagesError
 from engines.zoo.aisle_frames import WORLD, Frames, aisles_of, drawn, recorded
@@ -65,8 +66,7 @@ def _make(laps: Sequence[Path], out: Path) -> None:
 
 
 def _of_world() -> tuple[Passport, Frames, Frames]:
-    aisles = tuple(WORLD.partition("aisles=")[2].split(","))
-    passport = _passport(aisles, f"{WORLD}, laps 0 to {_TRAIN_LAPS[-1]}")
+    passport = _passport(parse_world(WORLD).aisles, f"{WORLD}, laps 0 to {_TRAIN_LAPS[-1]}")
     print("drawing the shelf world, a few minutes", flush=True)
     return (
         passport,

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 ELSEWHERE = "elsewhere"
 """Pictures of no aisle: cross-aisles, the dock, other racks."""
-WORLD = "synthetic://mast?seed=5&aisles=07,08,09"
-"""The building whose aisles the built-in classifier knows."""
 _SIZE = "&width=640&height=360"
+WORLD = f"synthetic://mast?seed=5&aisles=07,08,09{_SIZE}"
+"""The building whose aisles the built-in classifier knows: in another size it has other goods."""
 _LAP_S = 12 * 7.2
 """Three aisles of four bays, 6 s before each and 1.2 s to the next."""
 _MOMENTS = (0.8, 3.0, 5.2, 6.3, 6.9)
@@ -100,7 +100,7 @@ def _together(passport: Passport, found: Iterable[tuple[str, Image]]) -> Frames:
 
 
 def _laps(laps: range) -> Iterator[tuple[str, Image]]:
-    world = ShelfWorld(parse_world(WORLD + _SIZE))
+    world = ShelfWorld(parse_world(WORLD))
     for lap in laps:
         for stop in range(12):
             for moment in _MOMENTS:

@@ -2,7 +2,8 @@
 
 Drives, at 5 frames a second, the held-out laps of the shelf world that the built-in classifier was
 trained in (other stock than in any training lap), once with markers on the uprights and once
-without, in three lights; then one lap of a building that the classifier has never seen. Prints the
+without, in three lights; then the same racks with all their goods exchanged (in another size the
+world has other goods), and one lap of a building that the classifier has never seen. Prints the
 share of frames put in the right aisle, in a wrong one, and in none: by the frame alone, and
 smoothed over time as the daemon does it.
 """
@@ -132,8 +133,10 @@ def main():
         return AisleClassifier(directory, aisles)
 
     print(f"{'':34} frame alone: right wrong none   smoothed: right wrong none   cost")
-    measure("markers", markers, aisles, frames(uri + "&markers=1", LAPS))
+    large = uri.replace("width=640&height=360", "width=1280&height=720")
+    measure("markers", markers, aisles, frames(large + "&markers=1", LAPS))
     measure("classifier", classifier, aisles, frames(uri, LAPS))
+    measure("classifier, other goods", classifier, aisles, frames(large, LAPS))
     nowhere = ((number, image, None) for number, image, _ in frames(stranger, (0, 1)))
     measure("classifier, other place", classifier, aisles, nowhere)
 
