@@ -12,7 +12,7 @@ from engines.errors import BudgetError
 from engines.evaluation import held_out
 from engines.evaluation.budget import Budget, worst_labels
 from engines.evaluation.evaluated import Judge, refuse_blind
-from engines.search import Searched, Trials, by_effect, fewest
+from engines.search import Searched, Trials, fewest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ class _Search:
         here = trials.use(names)
         easier = 1.0 if here is None else min(max(here / seen.use, _EASIER[0]), _EASIER[1])
         noise = _noise(part, layers)
-        return fewest(part, by_effect(layers, noise), noise, trials, aim * easier)
+        return fewest(part, layers, noise, trials, aim * easier)
 
     def _use(self, part: str, names: tuple[str, ...]) -> float:
         trials = self._trials[part]

@@ -18,9 +18,11 @@ MOST_TRIES = 60
 """Encodings that are run for one graph: so that the same inputs end in the same layers."""
 SECONDS = 300.0
 """After so long a search ends with what it has, where the machine is slow."""
-_SMALL = 0.02
+_SMALL = 0.002
 """Share of the multiplications that any layer in float costs, however small it is: the way there
 and back."""
+_LARGE = 0.1
+"""With so much added to its share, a layer is ranked by what it loses, hardly by what it costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,25 +126,33 @@ class Trials:
         return self._known[key]
 
 
-def by_effect(layers: Sequence[Layer], noise: Mapping[str, float]) -> list[Layer]:
-    """Return the layers that gain most accuracy for their multiplications first."""
+def rankings(layers: Sequence[Layer], noise: Mapping[str, float]) -> list[list[Layer]]:
+    """Return the layers ordered by what they gain for their multiplications, and by what they gain.
 
-    def effect(layer: Layer) -> float:
-        return noise[layer.name] * float(layer.influence**0.5) / (layer.share + _SMALL)
+    Networks of depthwise convolutions lose in tiny layers, others in large ones.
+    """
 
-    return sorted(layers, key=lambda layer: (-effect(layer), layer.name))
+    def ranked(handicap: float) -> list[Layer]:
+        def effect(layer: Layer) -> float:
+            return noise[layer.name] * math.sqrt(layer.influence) / (layer.share + handicap)
+
+        return sorted(layers, key=lambda layer: (-effect(layer), layer.name))
+
+    return [ranked(_SMALL), ranked(_LARGE)]
 
 
 def fewest(
-    part: str, order: Sequence[Layer], noise: Mapping[str, float], trials: Trials, aim: float
+    part: str, layers: Sequence[Layer], noise: Mapping[str, float], trials: Trials, aim: float
 ) -> Searched:
-    """Return the fewest layers of `order` with which no more than `aim` of a limit is used up.
+    """Return the fewest multiplications in float with which no more than `aim` of a limit is used.
 
-    The shortest sufficient beginning of `order` is bisected; then each layer of it is tried in
-    INT8, and those go back that cost least for their multiplications. Where nothing suffices: the
-    beginning that came closest.
+    The shortest sufficient beginning of each ranking is bisected and the cheaper one taken; then
+    each layer of it is tried in INT8, and those go back that cost least for their multiplications.
+    Where nothing suffices: the beginning that came closest.
     """
-    kept = _prefix(order, trials, aim)
+    kept = _cheapest(
+        [_prefix(order, trials, aim) for order in rankings(layers, noise)], trials, aim
+    )
     now = trials.use(_names(kept))
     costs: dict[str, float] = {}
     for layer in sorted(kept, key=lambda layer: (-layer.share, layer.name)):
@@ -158,6 +168,17 @@ def fewest(
         tried=trials.tried,
         stopped=trials.stopped,
     )
+
+
+def _cheapest(found: Sequence[list[Layer]], trials: Trials, aim: float) -> list[Layer]:
+    """Return what suffices with the fewest multiplications, or else comes closest."""
+
+    def price(kept: list[Layer]) -> tuple[float, float]:
+        use = trials.use(_names(kept))
+        missed = math.inf if use is None else max(0.0, use - aim)
+        return missed, sum(layer.share for layer in kept)
+
+    return min(found, key=price)
 
 
 def _pruned(

@@ -15,6 +15,7 @@ from engines import cli, gate
 from engines.build import build
 from engines.errors import BudgetError, BuildError, DetectsNothing
 from engines.evaluation.budget import Budget
+from engines.evaluation.location import Location
 from engines.gate import Gate
 from engines.inspection import Order, understand
 from tests import networks
@@ -72,8 +73,19 @@ def dimmed(contract, by=0.05):
     return ruined
 
 
+DRAW, MOVE = building.report.write, building.location.evaluate
+
+
+def undrawn(monkeypatch):
+    """Leave out what takes most of a build's time, and has its own tests."""
+    monkeypatch.setattr(building.report, "write", lambda path, *_: path.write_text("<html>"))
+    monkeypatch.setattr(building.location, "evaluate", lambda *_: Location({}, {}))
+
+
 @pytest.fixture
 def quantiser(monkeypatch):
+    undrawn(monkeypatch)
+
     def use(cpu, tensorrt=exact):
         monkeypatch.setattr(
             gate, "measure", lambda graph, frames, progress: Measured(cpu(graph), tensorrt(graph))
@@ -159,11 +171,15 @@ def hashed(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != ".html"}
 
 
-def test_the_report_is_there_and_not_hashed(built):
+def test_the_report_is_drawn_and_not_hashed(monkeypatch, built):
+    monkeypatch.setattr(building.report, "write", DRAW)
+    monkeypatch.setattr(building.location, "evaluate", MOVE)
+
     bundle = built()
 
-    assert "<html" in (bundle.path / "report.html").read_text("utf-8")
+    assert "<html lang=" in (bundle.path / "report.html").read_text("utf-8")
     assert not bundle.has("report.html")
+    assert bundle.passport.accuracy["location"]["model.onnx"]
 
 
 @pytest.mark.parametrize("asked", [{}, {"allow_drop": True}, {"search": False}])

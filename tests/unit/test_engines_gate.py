@@ -19,7 +19,7 @@ from engines.evaluation.accuracy import run_graph
 from engines.gate import Gate
 from engines.inspection import Order, understand
 from tests import networks
-from tests.unit.test_engines_build import dimmed, nothing_told
+from tests.unit.test_engines_build import dimmed, nothing_told, undrawn
 from tests.unit.test_engines_images import photos
 
 
@@ -53,6 +53,8 @@ def model(tmp_path):
 
 @pytest.fixture
 def built(tmp_path, monkeypatch, model):
+    undrawn(monkeypatch)
+
     def run(noise, **asked):
         monkeypatch.setattr(
             gating, "measure", lambda graph, frames, progress: Measured(graph, noise)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from calibration.layers import Layer
-from engines.search import LARGEST_SHARE, Trials, by_effect, fewest
+from engines.search import LARGEST_SHARE, Trials, fewest, rankings
 
 
 def layers(*harms, share=0.05):
@@ -29,7 +29,7 @@ def additive(found, calls=None):
 def run(found, aim, measure=None, most=60, seconds=60):
     noise = {layer.name: layer.cpu_noise for layer in found}
     trials = Trials(measure or additive(found), most, seconds)
-    return fewest("model.onnx", by_effect(found, noise), noise, trials, aim)
+    return fewest("model.onnx", found, noise, trials, aim)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,25 @@ def test_the_layers_that_lose_most_stay_in_float(aim, kept):
     assert found.use <= aim + 1e-9
 
 
-def test_a_small_layer_goes_before_a_large_one_of_the_same_harm():
-    small, large = Layer("small", 0.001, 0.1, 0.1, 1.0), Layer("large", 0.2, 0.1, 0.1, 1.0)
+def test_one_ranking_looks_at_what_a_layer_costs_and_one_at_what_it_loses():
+    small, large = Layer("small", 0.01, 0.1, 0.1, 1.0), Layer("large", 0.2, 0.5, 0.5, 1.0)
 
-    assert [layer.name for layer in by_effect([large, small], {"small": 0.1, "large": 0.1})] == [
-        "small",
-        "large",
+    first, second = rankings([large, small], {"small": 0.1, "large": 0.5})
+
+    assert [layer.name for layer in first] == ["small", "large"]
+    assert [layer.name for layer in second] == ["large", "small"]
+
+
+def test_of_two_ways_the_one_with_fewer_multiplications_in_float_is_taken():
+    found = [
+        Layer("wide", 0.4, 0.5, 0.5, 1.0),
+        *(Layer(f"deep{number}", 0.001, 0.1, 0.1, 1.0) for number in range(5)),
     ]
+
+    def use(names):
+        return 0.5 if "wide" in names or len(names) == 5 else 2.0
+
+    assert "wide" not in run(found, 0.9, use).names
 
 
 def test_what_the_ranking_took_in_vain_goes_back():
