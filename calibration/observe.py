@@ -12,11 +12,16 @@ from .errors import CalibrationError
 from .histogram import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy.typing as npt
 
 INPUT = "frames"
+_AT_ONCE = 16
+_STILL = 0.01
+_ENOUGH = 2
+_TAIL = 5e-5
+_SMALLEST_SPAN = 1e-9
 
 
 def observe(
@@ -24,18 +29,44 @@ def observe(
     tensors: Sequence[str],
     frames: Sequence[npt.NDArray[np.uint8]],
     done: Callable[[int], None],
-) -> dict[str, Histogram]:
-    """Return a histogram per tensor over all frames, every value of every frame counted.
+) -> tuple[dict[str, Histogram], int]:
+    """Return a histogram per tensor, every value of a frame counted, and how many frames it took.
 
-    One frame's activations are in memory at a time. Raises `CalibrationError` naming the tensor
-    that is NaN or infinite.
+    Frames are taken from all over the sequence until the ranges stop moving: until `_AT_ONCE` more
+    change what holds all but one value in ten thousand by less than `_STILL`, on average over the
+    tensors, twice in a row. One frame's activations are in memory at a time. Raises
+    `CalibrationError` naming the tensor that is NaN or infinite.
     """
     histograms = {name: Histogram() for name in tensors}
-    for index, values in enumerate(activations(model, tensors, frames)):
+    spans = np.zeros(len(tensors))
+    still = used = 0
+    order = _spread(len(frames))
+    for index, values in zip(
+        order, activations(model, tensors, (frames[i] for i in order)), strict=True
+    ):
         for name, array in zip(tensors, values, strict=True):
             _count(histograms[name], array, f"tensor {name} on calibration frame {index}")
-        done(index + 1)
-    return histograms
+        used += 1
+        done(used)
+        if used % _AT_ONCE == 0:
+            before, spans = spans, np.array([_span(histograms[name]) for name in tensors])
+            moved = np.abs(spans - before) / np.maximum(spans, _SMALLEST_SPAN)
+            still = still + 1 if moved.sum() < _STILL * len(tensors) else 0
+            if still == _ENOUGH:
+                done(len(frames))
+                break
+    return histograms, used
+
+
+def _spread(count: int) -> list[int]:
+    """Return 0..count-1 in an order whose every beginning is spread over all of it."""
+    golden = (5**0.5 - 1) / 2
+    return sorted(range(count), key=lambda i: (i * golden) % 1)
+
+
+def _span(histogram: Histogram) -> float:
+    """Return the width of what holds all but one value in ten thousand."""
+    return histogram.quantile(1 - _TAIL) - histogram.quantile(_TAIL)
 
 
 def _count(histogram: Histogram, values: npt.NDArray[np.float32], where: str) -> None:
@@ -51,7 +82,7 @@ def _count(histogram: Histogram, values: npt.NDArray[np.float32], where: str) ->
 def activations(
     model: onnx.ModelProto,
     tensors: Sequence[str],
-    frames: Sequence[npt.NDArray[np.uint8]],
+    frames: Iterable[npt.NDArray[np.uint8]],
 ) -> Iterator[list[npt.NDArray[np.float32]]]:
     """Yield the named tensors' values, frame by frame."""
     exposed = onnx.ModelProto()

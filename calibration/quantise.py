@@ -166,6 +166,8 @@ class _Source:
     topology: Topology
     prelude: Prelude
     histograms: Mapping[str, Histogram]
+    used: int
+    """Frames after which the ranges stood still."""
     frames: Sequence[npt.NDArray[np.uint8]]
     tell: Progress
 
@@ -194,7 +196,8 @@ def measure(
     """
     source = _source(contract, frames, progress or (lambda _what, _done, _of: None))
     report = {
-        "frames": len(frames),
+        "frames": source.used,
+        "frames_given": len(frames),
         "ranges": "least squared error behind the activation, over a histogram of every value",
         "weights": "symmetric int8 per output channel, rounding errors compensated",
         "biases": f"mean local error removed, on {len(source.frames)} frames",
@@ -215,10 +218,10 @@ def _source(
     topology = Topology(model)
     prelude = find_prelude(topology)
     tensors = measurable(topology, groups(topology, integer_nodes(topology, prelude)))
-    histograms = observe(
+    histograms, used = observe(
         model, tensors, frames, lambda done: tell("measuring ranges", done, len(frames))
     )
-    return _Source(model, topology, prelude, histograms, sample, tell)
+    return _Source(model, topology, prelude, histograms, used, sample, tell)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.fold import fold
 from calibration.histogram import Histogram
+from calibration.observe import observe
 from calibration.ranges import identity, search, silu
 from calibration.scales import Scale, symmetric, unsigned, weights
+from tests.calibration_network import frames, network
 
-finite = st.floats(-1e6, 1e6, allow_nan=False, width=32)
+# What is smaller than any bin is 0 to a histogram.
+finite = st.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False, width=32)
 
 
 # --- histograms: every value counts, in whatever chunks it comes
@@ -39,6 +43,34 @@ def test_quantiles_are_numpys_to_within_a_bin(values, q):
 def test_what_is_not_finite_is_refused(bad):
     with pytest.raises(ValueError, match="finite"):
         Histogram().add(np.float32([1, bad]))
+
+
+# --- frames: as many as it takes
+
+
+def seen(pictures):
+    told = []
+    found, used = observe(fold(network()), ["c1", "s2"], pictures, told.append)
+    return found, used, told
+
+
+def test_frames_that_show_nothing_new_are_not_waited_for():
+    _, used, told = seen(frames(3) * 40)
+    assert used == 48
+    assert told[-1] == 120
+
+
+def test_frames_that_go_on_to_differ_are_all_looked_at():
+    bright = [(picture * (0.98**n)).astype(np.uint8) for n, picture in enumerate(frames(64))]
+    order = np.argsort([(i * (5**0.5 - 1) / 2) % 1 for i in range(64)])
+    pictures = [None] * 64
+    for place, picture in zip(order, reversed(bright), strict=True):  # each brighter than before
+        pictures[place] = picture
+    assert seen(pictures)[1] == 64
+
+
+def test_few_frames_are_all_looked_at():
+    assert seen(frames(20))[1] == 20
 
 
 # --- scales: zero is exact, order is kept, the error is half a step
