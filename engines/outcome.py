@@ -47,11 +47,11 @@ def print_result(built: Built) -> None:
 
 def print_table(found: Searched) -> None:
     """Print the layers that stay float32: what each costs in INT8, and what it would buy."""
-    title = (
+    print(
         f"{found.part}: {len(found.layers)} layers stay float32, {found.share:.1%} of the "
         f"multiplications; {found.tried} encodings tried"
     )
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name in ("layer", "multiplications", "noise", "costs of the limit", "INT8 would save"):
         table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
     worst = sorted(found.layers, key=lambda layer: -(layer.cost or 0.0))
