@@ -10,7 +10,8 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BUILT_IN_BUNDLE = Path(__file__).parents[1] / "builtin" / "shelf-yolo"
+# A wheel and a checkout both have the packages side by side; the run time does not import the build.
+BUILT_IN_BUNDLE = Path(__file__).parents[2] / "engines" / "zoo" / "bundles" / "shelf-yolo"
 
 _WORLD = "synthetic://shelf?width=960&height=540&cycle=40"
 _BLIND_AFTER_S = 20

@@ -11,6 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from edge.frame import Blindness
 from edge.reporting.messages import (
     WIRE,
     CameraMessage,
@@ -177,7 +178,10 @@ def _visibility(state: StateMessage, *, online: bool) -> Text:
     if not online:
         return Text("unknown: device offline", style="bold red")
     if state.visibility == "unknown":
-        return Text(f"unknown: {state.reason}", style="bold red")
+        reason = (state.reason or "").replace("_", " ")
+        # A robot that has driven on is no fault.
+        normal = state.reason == Blindness.OUT_OF_VIEW.value
+        return Text(f"unknown: {reason}", style="dim" if normal else "bold red")
     if state.partial:
         return Text("seen, partial", style="yellow")
     return Text("seen", style="green")
@@ -185,7 +189,9 @@ def _visibility(state: StateMessage, *, online: bool) -> Text:
 
 def _objects(state: StateMessage) -> Text:
     if state.visibility == "unknown":
-        return Text("?", style="dim")
+        counts = state.last_seen.counts if state.last_seen else {}
+        last = ", ".join(f"{n} {plain(label)}" for label, n in sorted(counts.items()) if n)
+        return Text(f"? (last seen: {last})" if last else "?", style="dim")
     parts = []
     for label, count in sorted(state.counts.items()):
         if count:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from edge.aisles.observation import AisleState, CameraView
+from edge.aisles.observation import AisleState, CameraView, LastSeen
 from edge.capture.status import CameraStatus
 from edge.frame import Blindness
 from edge.reporting.compose import Composer, Service
@@ -23,12 +23,9 @@ TOPICS = Topics("aisle-edge", "north", "a07")
 COMPOSER = Composer(TOPICS, ("box",), started=NOW, now=lambda: NOW)
 
 
-def state(aisle="07", unknown=None, counts=None, views=()):
-    return COMPOSER.state(
-        AisleState(
-            aisle, NOW, unknown, {"box": 3} if counts is None else counts, {"box": 0.5}, views
-        )
-    )
+def state(aisle="07", unknown=None, counts=None, views=(), last=None):
+    counts = {"box": 3} if counts is None else counts
+    return COMPOSER.state(AisleState(aisle, NOW, unknown, counts, {"box": 0.5}, views, last))
 
 
 def take(board, outgoing, seq=1):
@@ -60,6 +57,15 @@ class TestTable:
         take(board, state(unknown=Blindness.DARK, counts={}), seq=2)
         assert "empty" not in screen(board)
         assert "unknown: dark" in screen(board)
+
+    def test_an_aisle_that_a_robot_has_left_shows_what_stood_there_and_is_no_alarm(self, board):
+        take(board, state(unknown=Blindness.OUT_OF_VIEW, last=LastSeen(NOW, {"box": 2})))
+
+        shown = screen(board)
+
+        assert "unknown: out of view" in shown
+        assert "last seen: 2 box" in shown
+        assert "31m" not in shown.replace("[1;31m", "31m")
 
     def test_marks_an_aisle_that_is_seen_in_part(self, board):
         views = (CameraView("a", None, {"box": 3}), CameraView("b", Blindness.DARK, {}))
