@@ -10,7 +10,7 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A wheel and a checkout both have the packages side by side; the run time does not import the build.
+# A wheel and a checkout have both packages side by side; the run time imports nothing of the build.
 BUILT_IN_BUNDLE = Path(__file__).parents[2] / "engines" / "zoo" / "bundles" / "shelf-yolo"
 
 _WORLD = "synthetic://shelf?width=960&height=540&cycle=40"
