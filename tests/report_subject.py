@@ -117,8 +117,8 @@ def _location():
         for column in range(4):
             places.add((row, column), Count(both=20 - 3 * row - column, lost=row, neither=column))
     followed = Followed(frames=12, places=places)
-    followed.changes["moved", ""] += Count(both=90, lost=10)
-    followed.changes["dimmed", "to 25%"] += Count(both=5, neither=15)
+    followed.changes["moved", ""] += Count(both=94, lost=4, gained=2)
+    followed.changes["dimmed", "to 25%"] += Count(both=5, lost=15)
     return Location({bundle.PORTABLE_GRAPH: followed}, {})
 
 

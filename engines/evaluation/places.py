@@ -15,7 +15,8 @@ Cell = tuple[int, int]
 
 FEWEST = 10
 """Objects below which a cell is not judged."""
-_SURE = 0.95
+SURE = 0.95
+"""With which probability a bound holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,7 @@ class Places:
         if not judged:
             return None
         # The worst of many cells looks bad by chance: each must be surer of itself (Bonferroni).
-        sure = 1 - (1 - _SURE) / len(judged)
+        sure = 1 - (1 - SURE) / len(judged)
         at_least = {cell: count.drop_at_least(sure) for cell, count in judged.items()}
         row, column = max(judged, key=lambda cell: (max(0.0, at_least[cell]), judged[cell].drop))
         return WorstPlace(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from edge.detector.bundle import PORTABLE_GRAPH, TENSORRT_GRAPH
 from engines.evaluation.average_precision import POINTS
-from engines.evaluation.places import FEWEST, Count
+from engines.evaluation.location import LARGEST_DROP
+from engines.evaluation.places import FEWEST, SURE, Count
 from engines.evaluation.sweep import GRID
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ def change_tables(where: Location) -> list[dict[str, Any]]:
     ]
     tables += [
         {
-            "title": f"The same scene changed, {PARTS[part].name} ({seen.frames} images)",
+            "title": f"The same scene changed, {PARTS[part].name} ({seen.frames} images); marked: "
+            "where INT8 certainly finds fewer than float",
             "of": "the scene was",
             "rows": _changes(seen),
         }
@@ -262,6 +264,7 @@ def _row(what: str, count: Count) -> dict[str, Any]:
         "objects": count.objects,
         "by_float": f"{count.by_float / n:.0%}",
         "by_int8": f"{count.by_int8 / n:.0%}",
+        "style": "missed" if count.drop_at_least(SURE) > LARGEST_DROP else "",
     }
 
 

@@ -78,6 +78,11 @@ def test_annotations_add_precision_recall_places_and_shelf_levels():
     assert "level 2" in words
 
 
+def test_a_change_that_int8_certainly_stands_worse_is_marked(page):
+    assert '<td>100%</td><td class="missed">25%</td>' in page
+    assert '<td>98%</td><td class="">96%</td>' in page
+
+
 def test_names_of_others_are_text_and_never_markup(page):
     parsed = Page(page)
 
