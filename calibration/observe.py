@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 INPUT = "frames"
 _AT_ONCE = 16
-_STILL = 0.01
+_STILL = 0.005
 _ENOUGH = 2
 _TAIL = 5e-5
 _SMALLEST_SPAN = 1e-9
