@@ -173,14 +173,17 @@ def test_the_command_builds_a_bundle_that_serves(tmp_path, shared_data, forty_fr
     out = tmp_path / "bundle"
     model = shared_data / "models" / MODELS[family]
 
-    result = command(model, "--images", forty_frames, "--out", out, "--version", "2.0.1")
+    # How much of it is kept is calibration's affair, and tested there; a search takes minutes.
+    result = command(
+        model, "--images", forty_frames, "--out", out, "--version", "2.0.1",
+        "--no-search", "--allow-drop",
+    )  # fmt: skip
 
     assert result.returncode == 0, result.stderr
     assert "float detections kept" in result.stdout
     bundle = load_bundle(out)
     spec = bundle.passport.input
     assert bundle.passport.version == "2.0.1"
-    # How much of it is kept is calibration's affair, and tested there.
     assert bundle.passport.accuracy["model.onnx"]["matched"] > 0
     with OnnxRuntime(bundle.file("model.onnx"), (spec.height, spec.width, 3)) as runtime:
         assert hold_to_golden(bundle, runtime, "model.onnx").kept == 1
