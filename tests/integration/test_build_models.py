@@ -168,15 +168,19 @@ def forty_frames(shared_data, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("family", MODELS)
-def test_the_command_builds_a_bundle_that_serves(tmp_path, shared_data, forty_frames, family):
+@pytest.mark.parametrize(
+    ("family", "options"), [("ultralytics", []), ("yolox", ["--runtime", "onnxruntime"])]
+)
+def test_the_command_builds_a_bundle_that_serves(
+    tmp_path, shared_data, forty_frames, family, options
+):
     out = tmp_path / "bundle"
     model = shared_data / "models" / MODELS[family]
 
     # How much of it is kept is calibration's affair, and tested there; a search takes minutes.
     result = command(
         model, "--images", forty_frames, "--out", out, "--version", "2.0.1",
-        "--no-search", "--allow-drop",
+        "--no-search", "--allow-drop", *options,
     )  # fmt: skip
 
     assert result.returncode == 0, result.stderr
@@ -225,7 +229,10 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path, shared_data, forty_frames
     outs = [tmp_path / "one", tmp_path / "two"]
     for out in outs:
         # A wide budget: a search takes minutes and is tested by itself.
-        result = command(model, "--images", forty_frames, "--out", out, "--max-score-shift", "0.1")
+        result = command(
+            model, "--images", forty_frames, "--out", out, "--max-score-shift", "0.1",
+            "--runtime", "onnxruntime",
+        )  # fmt: skip
         assert result.returncode == 0, result.stderr
 
     first, second = (

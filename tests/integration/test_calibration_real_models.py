@@ -25,7 +25,7 @@ def footage(folder, spec):
     import cv2
 
     pictures = []
-    for name, step in (("retail_store_1080p.mp4", 10), ("person_432p.mp4", 40)):
+    for name, step in (("retail_store_1080p.mp4", 12), ("person_432p.mp4", 50)):
         video = cv2.VideoCapture(str(folder / "media" / name))
         for number in range(600):
             good, picture = video.read()
