@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 
 from .convolution import bias_of
+from .rectifiers import taken_in
+from .topology import MOVES
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from .topology import Topology
 
 _WITH_CONSTANTS = frozenset({"Add", "Mul", "MatMul"})
+_PASSED = MOVES | {"Relu", "Clip"}
+"""Ops that ONNX Runtime looks through, or carries a QuantizeLinear through, to a convolution."""
 
 
 def encode(  # noqa: PLR0913, PLR0917 - the parts of one calibration
@@ -45,13 +49,38 @@ def encode(  # noqa: PLR0913, PLR0917 - the parts of one calibration
         if node.output[0] in skipped:
             continue
         copy = writer.rewired(node)
+        if taken_in(topology, node, integer, scales):
+            # Not left out: whoever looks into the graph finds its tensors by their names.
+            del copy.input[1:], copy.attribute[:]
+            copy.op_type = "Identity"
         if node.op_type == "Conv":
             weights = rounded.get(node.output[0]) if node.output[0] in integer else None
             _weigh(writer, topology, node, copy, biases, weights)
         elif node.output[0] in integer and node.op_type in _WITH_CONSTANTS:
             _write_constants(writer, topology, node, copy)
-        writer.emit(copy)
+        writer.emit(copy, fenced=_would_be_rounded(writer, topology, node, integer))
     return writer.finish(model)
+
+
+def _would_be_rounded(
+    writer: Writer, topology: Topology, node: onnx.NodeProto, integer: Collection[str]
+) -> bool:
+    """Return whether ONNX Runtime would quantise a float convolution by itself.
+
+    Where its input and its output are quantised, WeightBiasQuantization does: with one scale for
+    the weights of all channels, which is more noise than the layer was kept in float for.
+    """
+    if node.op_type != "Conv" or node.output[0] in integer or node.input[0] not in writer.scales:
+        return False
+    return _quantised_behind(writer, topology, node.output[0])
+
+
+def _quantised_behind(writer: Writer, topology: Topology, name: str) -> bool:
+    """Return whether a tensor is quantised, at once or after a rectifier and moves."""
+    return name in writer.scales or any(
+        reader.op_type in _PASSED and _quantised_behind(writer, topology, reader.output[0])
+        for reader in topology.consumers[name]
+    )
 
 
 def _write_pixels(writer: Writer, topology: Topology, prelude: Prelude) -> None:

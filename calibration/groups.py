@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .rectifiers import cut, rectified
 from .tail import body, last_convolutions
 from .topology import MOVES, attribute
 
@@ -26,7 +27,6 @@ Attention (MatMul, Softmax) and what is computed from it stays float32 up to the
 """
 PROBABILITIES = frozenset({"Sigmoid", "Softmax"})
 """Ops whose outputs span 0..1, whatever the frames."""
-_RECTIFIERS = frozenset({"Relu", "Clip"})
 
 
 def integer_nodes(topology: Topology, prelude: Prelude) -> list[onnx.NodeProto]:
@@ -39,7 +39,11 @@ def integer_nodes(topology: Topology, prelude: Prelude) -> list[onnx.NodeProto]:
     integer = {prelude.tensor}
     kept = []
     for node in nodes:
-        if node.op_type not in INTEGER_OPS or node.output[0] in left:
+        if (
+            node.op_type not in INTEGER_OPS
+            or node.output[0] in left
+            or not _padded_with_0(topology, node)
+        ):
             continue
         if node.op_type == "Conv" or integer.issuperset(topology.activations([*node.input])):
             kept.append(node)
@@ -47,11 +51,25 @@ def integer_nodes(topology: Topology, prelude: Prelude) -> list[onnx.NodeProto]:
     return kept
 
 
-def moves_values(node: onnx.NodeProto) -> bool:
-    """Return whether a node's outputs hold nothing outside the range of its inputs."""
+def moves_values(topology: Topology, node: onnx.NodeProto) -> bool:
+    """Return whether a node's outputs hold nothing outside the range of its inputs.
+
+    What rectifiers cut off at different values is not one range: each has to end where its own
+    rectifier does, for then the integer kernel takes that in.
+    """
     if node.op_type == "Resize":
         return attribute(node, "mode", b"nearest") != b"cubic"
+    if node.op_type == "Concat":
+        return len({cut(topology, name) for name in node.input}) == 1
     return node.op_type in MOVES
+
+
+def _padded_with_0(topology: Topology, node: onnx.NodeProto) -> bool:
+    """Return whether a node, if it is a Pad, adds zeros or what is there already."""
+    if node.op_type != "Pad" or len(node.input) < 3 or not node.input[2]:  # noqa: PLR2004
+        return True
+    value = topology.constant(node.input[2])
+    return value is not None and not value.any()
 
 
 def groups(topology: Topology, nodes: list[onnx.NodeProto]) -> list[list[str]]:
@@ -73,7 +91,7 @@ def groups(topology: Topology, nodes: list[onnx.NodeProto]) -> list[list[str]]:
         touched = [name for name in touched if not rectified(topology, name)]
         for name in touched:
             parent.setdefault(name, name)
-        if moves_values(node):
+        if moves_values(topology, node):
             for name in touched[1:]:
                 parent[root(name)] = root(touched[0])
     found: dict[str, list[str]] = {}
@@ -97,16 +115,6 @@ def sources(topology: Topology, group: Sequence[str]) -> list[str]:
     return [
         name
         for name in group
-        if not moves_values(topology.producer[name])
+        if not moves_values(topology, topology.producer[name])
         or not any(read in group for read in topology.producer[name].input)
     ]
-
-
-def rectified(topology: Topology, name: str) -> bool:
-    """Return whether a rectifier alone reads a convolution's or an addition's output."""
-    readers = topology.consumers[name]
-    return (
-        topology.producer[name].op_type in ("Conv", "Add")
-        and len(readers) == 1
-        and readers[0].op_type in _RECTIFIERS
-    )

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import encoding_cpu, encoding_tensorrt
+from .chains import absorbed
 from .convolution import bias_of, weights_of
 from .covariance import covariances
 from .equalise import equalised
@@ -211,7 +212,7 @@ def measure(
 def _source(
     contract: onnx.ModelProto, frames: Sequence[npt.NDArray[np.uint8]], tell: Progress
 ) -> _Source:
-    model = fold(contract)
+    model = absorbed(fold(contract))
     _check(model, frames)
     sample = frames[:: -(-len(frames) // _COMPARED)]
     model = equalised(model, sample, lambda done: tell("comparing channels", done, len(sample)))

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 MOVES = frozenset(
     {"Concat", "Flatten", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose"}
-    | {"Unsqueeze", "Resize"}
+    | {"Pad", "Resize", "Unsqueeze"}
 )
-"""Ops whose every output value lies between input values: one scale serves both sides."""
+"""Ops whose every output value lies between input values or is 0: one scale serves both sides."""
 
 
 class Topology:

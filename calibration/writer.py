@@ -29,14 +29,23 @@ class Writer:
         self.nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._restored: set[str] = set()
+        self._fences: dict[str, str] = {}
 
-    def emit(self, node: onnx.NodeProto) -> None:
-        """Write a node, and a Q/DQ pair on each of its outputs that has a scale."""
+    def emit(self, node: onnx.NodeProto, *, fenced: bool = False) -> None:
+        """Write a node, and a Q/DQ pair on each of its outputs that has a scale.
+
+        What is `fenced` is read through a LeakyRelu of slope 1: no optimiser takes node and Q/DQ
+        for one, and behind a convolution it costs nothing, being part of ONNX Runtime's kernel.
+        """
         self.nodes.append(node)
         for name in node.output:
+            if fenced:
+                self._fences[name] = f"{name}/fenced"
+                self._node("LeakyRelu", [name], self._fences[name], alpha=1.0)
             if name in self.scales:
                 parameters = self._parameters(self.scales[name])
-                self._node("QuantizeLinear", [name, *parameters], f"{name}/q")
+                source = self._fences.get(name, name)
+                self._node("QuantizeLinear", [source, *parameters], f"{name}/q")
                 self.dequantise(name, f"{name}/q")
 
     def dequantise(self, name: str, integers: str) -> None:
@@ -56,6 +65,8 @@ class Writer:
         for index, name in enumerate(node.input):
             if name in self.scales:
                 copy.input[index] = f"{name}/dq"
+            elif name in self._fences:
+                copy.input[index] = self._fences[name]
         return copy
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> str:
@@ -109,7 +120,7 @@ class Writer:
             ),
         )
 
-    def _node(self, op: str, inputs: list[str], output: str, **attributes: int) -> None:
+    def _node(self, op: str, inputs: list[str], output: str, **attributes: float) -> None:
         node = helper.make_node(op, inputs, [output], name=output)
         node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
         self.nodes.append(node)
