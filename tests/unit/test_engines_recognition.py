@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnx
 import pytest
 
@@ -80,3 +82,9 @@ def test_every_family_is_in_the_table():
     shown = {name for _, sure, unsure in GRAPHS.values() for name in (sure, *unsure.split())}
 
     assert shown - {None} == {family.name for family in FAMILIES} - from_checkpoints
+
+
+def test_the_guide_names_every_family():
+    guide = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+
+    assert [f.name for f in FAMILIES if f"`{f.name}`" not in guide] == []
