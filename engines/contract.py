@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 FRAMES = "frames"
 SLOTS = 300
 """K: the candidates that enter NMS, and the most objects in one frame."""
-IOU = 0.45
-"""Above it boxes of one label are one object, where a family says nothing else."""
 FLOOR = 0.001
 """Scores below this are noise."""
 

@@ -18,6 +18,9 @@ import numpy as np
 if TYPE_CHECKING:
     from engines.graph import GraphBuilder
 
+IOU = 0.45
+"""Above it boxes of one label are one object, where a family says nothing else."""
+
 STEPS = 16
 """Unrolled steps: NMS is exact for chains of up to this many boxes."""
 

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from edge.capture import reader
+from edge.capture import readers
 from edge.capture.pacing import Backoff
 from edge.capture.session import Doing, Session, Tally
 from edge.capture.source import parse_source
@@ -56,7 +56,7 @@ class Camera:
         config: CameraConfig,
         deliver: Callable[[Frame], bool | None],
         *,
-        opener: Callable[[Source], Reader] = reader.open_reader,
+        opener: Callable[[Source], Reader] = readers.open_reader,
         stuck_s: float = STUCK_S,
         backoff: Backoff | None = None,
     ) -> None:
@@ -91,7 +91,7 @@ class Camera:
 
     def check(self) -> None:
         """Raise `SourceError` or `MissingPackage` if the source can never be opened here."""
-        reader.check(self.source)
+        readers.check(self.source)
 
     def start(self) -> None:
         """Begin; returns at once."""

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from engines.contract import IOU
 from engines.errors import ModelError
+from engines.nms import IOU
 
 if TYPE_CHECKING:
     from collections.abc import Callable

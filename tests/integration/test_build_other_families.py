@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.detector.letterbox import letterbox
-from engines import contract
+from engines import nms
 from engines.inspection import Order, understand
 from tests import by_hand
 
@@ -46,7 +46,7 @@ def ssd(session, frame):
         np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).tolist(),
         faces.tolist(),
         THRESHOLD,
-        contract.IOU,
+        nms.IOU,
     )
     kept = np.array(kept, int)
     return corners[kept], faces[kept], np.zeros(len(kept), int)

@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from edge.capture.reader import EndOfSource, open_reader
+from edge.capture.reader import EndOfSource
+from edge.capture.readers import open_reader
 from edge.capture.source import parse_source
 from edge.capture.visibility import Visibility, judge, look
 from edge.frame import Blindness

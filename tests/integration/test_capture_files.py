@@ -15,7 +15,8 @@ import pytest
 
 from edge.capture.camera import Camera
 from edge.capture.mailbox import Mailbox
-from edge.capture.reader import EndOfSource, open_reader
+from edge.capture.reader import EndOfSource
+from edge.capture.readers import open_reader
 from edge.capture.source import parse_source
 from edge.config import CameraConfig
 from edge.errors import CaptureError, MissingPackage, SourceError
@@ -198,7 +199,7 @@ def test_nothing_of_opencv_reaches_stderr(tmp_path):
     path.write_bytes(b"no video" * 100)
     program = (
         "import sys\n"
-        "from edge.capture.reader import open_reader\n"
+        "from edge.capture.readers import open_reader\n"
         "from edge.capture.source import parse_source\n"
         "from edge.errors import CaptureError\n"
         "for uri in sys.argv[1:]:\n"
@@ -318,7 +319,7 @@ def test_a_pipeline_is_read_by_an_opencv_with_gstreamer():
     if not Path(python).exists() or _output(python, probe) != "True":
         pytest.skip("needs Debian's python3-opencv")
     program = (
-        "from edge.capture.reader import check, open_reader\n"
+        "from edge.capture.readers import check, open_reader\n"
         "from edge.capture.source import parse_source\n"
         "source = parse_source('gst://videotestsrc ! video/x-raw,width=64,height=48')\n"
         "check(source)\n"

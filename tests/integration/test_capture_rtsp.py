@@ -11,7 +11,7 @@ import time
 import pytest
 
 from edge.capture.camera import Camera
-from edge.capture.reader import open_reader
+from edge.capture.readers import open_reader
 from edge.capture.source import parse_source
 from edge.config import CameraConfig
 from edge.errors import CaptureError

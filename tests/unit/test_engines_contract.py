@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 from edge.detector.agreement import iou_matrix
-from engines import contract
+from engines import contract, nms
 from engines.errors import ModelError
 from engines.families import registry
 from engines.graph import shape_of
@@ -19,7 +19,7 @@ from tests import networks
 EXPORTS = {"ultralytics": networks.ultralytics, "yolox": networks.yolox}
 
 
-def adapted(folder, model, iou=contract.IOU):
+def adapted(folder, model, iou=nms.IOU):
     path = folder / "model.onnx"
     onnx.save(model, path)
     network = prepare(load_source(path), None)
@@ -70,7 +70,7 @@ def expected(boxes, scores):
     iou = iou_matrix(boxes.astype(np.float32), boxes.astype(np.float32))
     kept = []
     for i in order:
-        rivals = [j for j in kept if labels[j] == labels[i] and iou[i, j] > contract.IOU]
+        rivals = [j for j in kept if labels[j] == labels[i] and iou[i, j] > nms.IOU]
         if best[i] >= contract.FLOOR and not rivals:
             kept.append(i)
     return boxes[kept], best[kept], labels[kept]
@@ -162,7 +162,7 @@ def test_it_holds_only_operators_that_every_runtime_has(tmp_path, family):
 
 
 def test_without_nms_every_candidate_keeps_its_score(tmp_path):
-    graphs = [session(adapted(tmp_path, networks.yolox(), iou)) for iou in (None, contract.IOU)]
+    graphs = [session(adapted(tmp_path, networks.yolox(), iou)) for iou in (None, nms.IOU)]
 
     kept, suppressed = (graph.run(["scores"], {"frames": frames(1)})[0] for graph in graphs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines import contract
+from engines import nms
 from engines.errors import ModelError
 from tests import by_hand, networks
 from tests.networks_ssd import old_style, ssd
@@ -20,7 +20,7 @@ def expected(model, pixels):
     shown = scores[0][:, 1:]
     best, labels = shown.max(1), shown.argmax(1)
     corners = boxes[0] * np.float32([*SIZE, *SIZE])
-    kept = by_hand.suppressed(corners, best, labels, contract.IOU)
+    kept = by_hand.suppressed(corners, best, labels, nms.IOU)
     return corners[kept], best[kept], labels[kept]
 
 
