@@ -1,0 +1,171 @@
+"""`python -m engines.zoo.location --out DIR`: what a detector learns of where things stand.
+
+The same YOLO is trained twice, on frames that show each label in half of the picture only (`lab`)
+and on frames that show every label everywhere (`all`): the same buildings, steps, seed and number
+of frames. Whole frames, neither cut nor mirrored: that would move the things, and hide what is
+measured. Both are held to buildings of neither, in styles of neither, twice: where `lab` shows a
+label (`seen`) and where it never did (`unseen`), in float and in INT8.
+
+Whatever is in DIR already is not made again: a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from rich.console import Console
+
+from edge.capture.shelf_world.splits import Locations, Split
+from edge.detector.bundle import PORTABLE_GRAPH
+from edge.errors import EdgeError
+from engines.build import build
+from engines.gate import Gate
+from engines.inspection import Order, understand
+from engines.progress import shown as build_progress
+from engines.zoo import scenes, scoring, yolo
+from engines.zoo.build import LABELS_FILE, calibration_images
+from engines.zoo.dataset import Dataset, Jitter
+from engines.zoo.location_maps import Measured, summary, svg
+from engines.zoo.train import RECIPES, batch_of, shown
+from engines.zoo.training import Run, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engines.inspection import Adapted
+
+SIZE_WH = (288, 160)
+"""As near to the frames' shape as sides that 32 divides come: their cells are the same."""
+ARMS = ("lab", "all")
+BUILT_IN = "built-in"
+MODEL, RESULT, PICTURE = "model.onnx", "location.json", "location.svg"
+_VIEWS = ("shelf", "shelf", "shelf", "aisle")
+"""A mast moves: it has no locations."""
+PICTURES = {
+    "lab": scenes.Scenes(3_000_000, 200, 2, Split.TRAIN, Locations.LAB, _VIEWS),
+    "all": scenes.Scenes(3_000_000, 200, 2, Split.TRAIN, Locations.ALL, _VIEWS),
+    "seen": scenes.Scenes(4_000_000, 80, 2, Split.HELD_OUT, Locations.LAB, _VIEWS),
+    "unseen": scenes.Scenes(4_000_000, 80, 2, Split.HELD_OUT, Locations.UNSEEN, _VIEWS),
+}
+_GATE = Gate(search=False, allow_drop=True, tensorrt=False)
+"""What INT8 loses is measured here: it must not stop the build."""
+STILL = Jitter(SIZE_WH, zoom=(1.0, 1.0), stretch=0.0, mirror=False)
+
+_log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the experiment; errors of ours become one line on stderr and their exit status."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        _experiment(arguments)
+    except EdgeError as error:
+        print(f"engines.zoo.location: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def train(out: Path, arm: str, steps: int, batch: int) -> None:
+    """Train an arm on one thread, or what is left of it, and write its ONNX into `out`/`arm`."""
+    logging.basicConfig(level=logging.INFO, format=f"{arm}: %(message)s")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    data, folder = Dataset([out / "data" / arm]), out / arm
+    recipe = RECIPES["yolo"]
+    network = recipe.network(len(data.labels))
+    run = Run(network, Schedule(steps, batch, recipe.rate, sizes=((0.0, SIZE_WH),)), folder)
+    run.resume()
+    run.train(
+        partial(batch_of, data, batch, STILL),
+        lambda net, frames_truths: recipe.loss(net, *frames_truths),
+        shown(time.monotonic(), run.step),
+    )
+    _export(run.average.network, data.labels, folder)
+
+
+def _experiment(arguments: argparse.Namespace) -> None:
+    out: Path = arguments.out
+    for name, wanted in PICTURES.items():
+        scenes.draw(wanted, out / "data" / name, arguments.workers, partial(_drawn, name))
+    # Not forked: torch's threads do not survive that.
+    with ProcessPoolExecutor(len(ARMS), multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(train, out, a, arguments.steps, arguments.batch) for a in ARMS]
+        for run in runs:
+            run.result()
+    arms = list(ARMS)
+    if arguments.weights is not None:
+        _built_in(arguments.weights, out)
+        arms.append(BUILT_IN)
+    found = [measured for arm in arms for measured in measure(out, arm)]
+    (out / RESULT).write_text(json.dumps(summary(found), indent=1) + "\n")
+    (out / PICTURE).write_text(svg([[m for m in found if m.arm == arm] for arm in arms]))
+    print(json.dumps(summary(found), indent=1))
+
+
+def measure(out: Path, arm: str) -> list[Measured]:
+    """Build an arm's bundle, and hold its float and INT8 graph to the held-out pictures."""
+    adapted = _built(out, arm)
+    graphs: dict[str, bytes | Path] = {
+        "float": adapted.graph.SerializeToString(),
+        "INT8": out / arm / "bundle" / PORTABLE_GRAPH,
+    }
+    return [
+        Measured(arm, where, precision, scoring.score(graph, adapted.input, data))
+        for where, data in ((w, Dataset([out / "data" / w])) for w in ("seen", "unseen"))
+        for precision, graph in graphs.items()
+    ]
+
+
+def _built(out: Path, arm: str) -> Adapted:
+    folder = out / arm
+    adapted = understand(
+        Order(folder / MODEL, f"location-{arm}", "1.0.0", labels=folder / LABELS_FILE)
+    )
+    if not (folder / "bundle").exists():
+        pictures = out / "data" / (arm if arm in ARMS else "all")
+        images = calibration_images(pictures, folder / "images")
+        with build_progress(Console(stderr=True)) as progress:
+            build(adapted, [images], folder / "bundle", progress, _GATE)
+    return adapted
+
+
+def _built_in(weights: Path, out: Path) -> None:
+    data = Dataset([out / "data" / "all"])
+    network = yolo.Yolo(len(data.labels))
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    _export(network, data.labels, out / BUILT_IN)
+
+
+def _export(network: torch.nn.Module, labels: Sequence[str], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LABELS_FILE).write_text("\n".join(labels) + "\n")
+    yolo.export(network, SIZE_WH, labels, str(folder / MODEL))
+
+
+def _drawn(name: str, done: int, count: int) -> None:
+    _log.info("drawing %s: %d of %d", name, done, count)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m engines.zoo.location", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="where everything is kept, resumed")
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--weights", type=Path, help="a third arm: a YOLO as it is, not trained")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
