@@ -52,6 +52,10 @@ class Recipe:
     file: str
     """What a finished run writes for edge-build-engine, beside `LABELS_FILE`."""
 
+    def largest_only(self) -> tuple[tuple[float, tuple[int, int]], ...]:
+        """Return the sizes for weights that have learned from smaller cut-outs already."""
+        return ((0.0, self.sizes[-1][1]),)
+
     def write(self, network: nn.Module, labels: Sequence[str], folder: Path) -> None:
         """Write that file."""
         if isinstance(network, yolo.Yolo):
@@ -93,7 +97,8 @@ def _train(arguments: argparse.Namespace) -> None:
     network = recipe.network(len(data.labels)).to(arguments.device)
     schedule = Schedule(
         arguments.steps or recipe.steps, arguments.batch or recipe.batch,
-        arguments.rate or recipe.rate, seed=arguments.seed, sizes=recipe.sizes,
+        arguments.rate or recipe.rate, seed=arguments.seed,
+        sizes=recipe.sizes if arguments.weights is None else recipe.largest_only(),
     )  # fmt: skip
     run = Run(network, schedule, arguments.out)
     if not run.resume() and arguments.weights is not None:
