@@ -11,6 +11,7 @@ from edge import __version__
 
 _SMALLEST, _LARGEST = 32, 4096
 _GREYS = 255
+_PROPOSALS = 1000
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,6 +56,10 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument(
         "--anchors", type=_pairs, default=(), metavar="W,H,W,H,…",
         help="of raw heads, in pixels, smallest stride first, as in the .cfg or .yaml",
+    )  # fmt: skip
+    words.add_argument(
+        "--proposals", type=_count, metavar="N",
+        help="how many a Faster R-CNN checkpoint keeps; fewer are faster (default: 1000)",
     )  # fmt: skip
     words.add_argument(
         "--iou", type=_share, metavar="0..1",
@@ -113,6 +118,12 @@ def _add_feeding(words: argparse.ArgumentParser) -> None:
 def _grey(text: str) -> int:
     if not re.fullmatch(r"\d{1,3}", text) or int(text) > _GREYS:
         raise argparse.ArgumentTypeError(f"expected 0 to {_GREYS}, found {text!r}")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"\d{1,4}", text) or not 0 < int(text) <= _PROPOSALS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {_PROPOSALS}, found {text!r}")
     return int(text)
 
 

@@ -43,6 +43,8 @@ class Order:
     size_wh: tuple[int, int] | None = None
     iou: float | None = None
     anchors: tuple[float, ...] = ()
+    proposals: int | None = None
+    """Most that a Faster R-CNN checkpoint is to keep; None: torchvision's default."""
     feeding: Feeding = field(default_factory=Feeding)
 
 
@@ -121,8 +123,13 @@ def understand(order: Order, *, quantised: bool = False) -> Adapted:
 
 def _source(order: Order, *, quantised: bool) -> Source:
     if order.model.suffix.lower() not in checkpoint.SUFFIXES:
+        if order.proposals is not None:
+            raise ModelError(
+                f"model {order.model}: how many proposals it keeps is fixed in its graph",
+                "leave --proposals out; it is for a checkpoint, .pth",
+            )
         return load_source(order.model, quantised=quantised)
-    model, sha256 = from_checkpoint(order.model, order.size_wh)
+    model, sha256 = from_checkpoint(order.model, order.size_wh, order.proposals)
     return Source(order.model, model, sha256)
 
 

@@ -27,6 +27,7 @@ def order_of(arguments: argparse.Namespace) -> Order:
         size_wh=arguments.size,
         iou=arguments.iou,
         anchors=arguments.anchors,
+        proposals=arguments.proposals,
         feeding=_feeding(arguments),
     )
 

@@ -43,7 +43,7 @@ class FasterRcnn(Family):
         _, count, classes = (int(n) for n in _shape(network, "class_logits"))
         evidence = (
             "its weights have the names of torchvision's Faster R-CNN with a feature pyramid",
-            f"{count} proposals of {classes - 1} labels and a background",
+            f"{count} proposals of {classes - 1} labels and a background (else: --proposals)",
         )
         return Recognised(classes - 1, evidence)
 

@@ -12,7 +12,7 @@ from engines.errors import ModelError
 from engines.faster_rcnn import checkpoint
 from engines.faster_rcnn.backbone import features
 from engines.faster_rcnn.layers import Layers
-from engines.faster_rcnn.proposals import proposals
+from engines.faster_rcnn.proposals import PROPOSALS, proposals
 from engines.faster_rcnn.pyramid import pyramid
 from engines.faster_rcnn.regions import regions
 from engines.graph import GraphBuilder
@@ -32,8 +32,12 @@ _NEEDED = (
 _UNREAD = ("num_batches_tracked",)
 
 
-def from_checkpoint(path: Path, size_wh: tuple[int, int] | None) -> tuple[onnx.ModelProto, str]:
+def from_checkpoint(
+    path: Path, size_wh: tuple[int, int] | None, most: int | None = None
+) -> tuple[onnx.ModelProto, str]:
     """Return the network of a checkpoint at an input size, and the file's SHA-256.
+
+    It keeps at most `most` proposals, without it torchvision's default.
 
     Raises `ModelError` where it is no Faster R-CNN of torchvision, or the size is not given.
     """
@@ -52,10 +56,13 @@ def from_checkpoint(path: Path, size_wh: tuple[int, int] | None) -> tuple[onnx.M
             f"multiples of {_MULTIPLE}, found {asked}",
             "give --size WxH near what it was trained on: torchvision's default is 800 to 1333",
         )
-    return network(weights, size_wh, path), hashlib.sha256(path.read_bytes()).hexdigest()
+    made = network(weights, size_wh, path, most or PROPOSALS)
+    return made, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def network(weights: checkpoint.Weights, size_wh: tuple[int, int], path: Path) -> onnx.ModelProto:
+def network(
+    weights: checkpoint.Weights, size_wh: tuple[int, int], path: Path, most: int = PROPOSALS
+) -> onnx.ModelProto:
     """Write the graph: `IMAGE`, normalised RGB (1, 3, H, W), in; `OUTPUTS` out.
 
     Proposals (1, P, 4) xyxy in pixels, their objectness (1, P), 0 for none, class logits
@@ -70,7 +77,7 @@ def network(weights: checkpoint.Weights, size_wh: tuple[int, int], path: Path) -
         producer_name=PRODUCER,
     )
     layers = Layers(GraphBuilder(model, "net/"), weights)
-    outputs = _write(layers, size_wh, path)
+    outputs = _write(layers, size_wh, path, most)
     for name, (tensor, shape) in zip(OUTPUTS, outputs, strict=True):
         layers.graph.publish(tensor, name)
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
@@ -85,7 +92,7 @@ def network(weights: checkpoint.Weights, size_wh: tuple[int, int], path: Path) -
 
 
 def _write(
-    layers: Layers, size_wh: tuple[int, int], path: Path
+    layers: Layers, size_wh: tuple[int, int], path: Path, most: int
 ) -> tuple[tuple[str, list[int]], ...]:
     found = features(layers, IMAGE)
     if found is None:
@@ -98,7 +105,7 @@ def _write(
     maps = pyramid(layers, found, sizes)
     coarsest = tuple(-(-side // 2) for side in sizes[-1])
     boxes, objectness, count = proposals(
-        layers, maps, [*sizes, (coarsest[0], coarsest[1])], size_wh
+        layers, maps, [*sizes, (coarsest[0], coarsest[1])], size_wh, most
     )
     logits, deltas, classes = regions(layers, list(zip(maps, strides, strict=False)), boxes, count)
     return (

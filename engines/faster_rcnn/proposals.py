@@ -12,8 +12,11 @@ from engines.faster_rcnn.boxes import anchors, decode
 if TYPE_CHECKING:
     from engines.faster_rcnn.layers import Layers
 
-PER_LEVEL = 1000
-"""Anchors of each map that enter NMS, and the proposals kept of all: torchvision's defaults."""
+PROPOSALS = 1000
+"""Kept of all maps: torchvision's default, `rpn_post_nms_top_n_test`."""
+_PER_LEVEL = 1000
+"""Anchors of each map that enter NMS, torchvision's default. They stay as many where fewer
+proposals are kept: a hundred anchors may lie on one thing, and small things would find no place."""
 IOU = 0.7
 _SMALLEST_PX = 1e-3
 _SIDES = (32, 64, 128, 256, 512)
@@ -22,11 +25,16 @@ _HEAD = "rpn.head"
 
 
 def proposals(
-    layers: Layers, maps: list[str], sizes: list[tuple[int, int]], size_wh: tuple[int, int]
+    layers: Layers,
+    maps: list[str],
+    sizes: list[tuple[int, int]],
+    size_wh: tuple[int, int],
+    most: int,
 ) -> tuple[str, str, int]:
     """Append the network over maps of `sizes` (h, w).
 
-    Returns boxes (1, P, 4) xyxy in pixels, scores (1, P), 0 for what is none, and P.
+    Returns boxes (1, P, 4) xyxy in pixels, scores (1, P), 0 for what is none, and P: `most`, or
+    as many as there are anchors.
     """
     graph = layers.graph
     per_cell = len(layers.weights[f"{_HEAD}.cls_logits.weight"])
@@ -37,7 +45,7 @@ def proposals(
         found.append(_of_level(layers, tensor, anchors(sides, size_wh, size), size_wh))
     boxes = graph.op("Concat", *(box for box, _, _ in found), axis=1)
     scores = graph.op("Concat", *(score for _, score, _ in found), axis=1)
-    count = min(PER_LEVEL, sum(number for _, _, number in found))
+    count = min(most, sum(number for _, _, number in found))
     best, index = graph.ops("TopK", 2, scores, graph.constant([count], np.int64), axis=1)
     return graph.gather_rows(boxes, index), best, count
 
@@ -52,7 +60,7 @@ def _of_level(
     deltas = layers.conv(tensor, f"{_HEAD}.bbox_pred")
     flat = graph.reshape(graph.op("Transpose", logits, perm=[0, 2, 3, 1]), (1, -1))
     rows = graph.reshape(graph.op("Transpose", deltas, perm=[0, 2, 3, 1]), (1, -1, 4))
-    count = min(PER_LEVEL, len(anchor))
+    count = min(_PER_LEVEL, len(anchor))
     best, index = graph.ops("TopK", 2, flat, graph.constant([count], np.int64), axis=1)
     base = graph.op("Gather", graph.constant(anchor), index, axis=0)
     boxes = decode(graph, base, graph.gather_rows(rows, index), (1.0, 1.0), size_wh)

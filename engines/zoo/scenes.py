@@ -56,7 +56,16 @@ class Scenes:
 
 TRAIN = tuple(Scenes(1_000_000 + part * 80, 80, 6, Split.TRAIN) for part in range(8))
 """In parts, so that training may begin on the first."""
-HELD_OUT = Scenes(2_000_000, 64, 4, Split.HELD_OUT)
+HELD_OUT = Scenes(5_000_000, 64, 4, Split.HELD_OUT)
+"""Not from 2,000,000: the built-in weights have been trained on some of those, by mistake."""
+
+
+def views(scenes: Scenes) -> tuple[str, ...]:
+    """Return the view of each frame that `draw` writes."""
+    count = scenes.buildings * scenes.per_building
+    return tuple(
+        scenes.views[frame // scenes.per_building % len(scenes.views)] for frame in range(count)
+    )
 
 
 def draw(scenes: Scenes, folder: Path, workers: int, progress: Callable[[int, int], None]) -> None:

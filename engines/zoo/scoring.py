@@ -75,7 +75,14 @@ class Score:
 
 
 def score(graph: Path | bytes, spec: InputSpec, data: Dataset, threads: int = 2) -> Score:
-    """Run a contract graph over a dataset."""
+    """Run a contract graph over a dataset and hold it to what is true."""
+    return judge(*detect(graph, spec, data, threads), data.labels)
+
+
+def detect(
+    graph: Path | bytes, spec: InputSpec, data: Dataset, threads: int = 2
+) -> tuple[list[Sample], list[RawDetections]]:
+    """Return the frames as the network sees them, and what it finds in each."""
     shape = (spec.height, spec.width, 3)
     samples, raws = [], []
     with OnnxRuntime(graph, shape, threads) as runtime:
@@ -83,7 +90,7 @@ def score(graph: Path | bytes, spec: InputSpec, data: Dataset, threads: int = 2)
             sample = fitted(data[number], spec.resolution_wh, centred=spec.letterbox == "centered")
             samples.append(sample)
             raws.append(runtime.infer(sample.image[None]))
-    return judge(samples, raws, data.labels)
+    return samples, raws
 
 
 def judge(samples: list[Sample], raws: list[RawDetections], labels: tuple[str, ...]) -> Score:
