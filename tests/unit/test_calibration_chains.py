@@ -14,7 +14,7 @@ CONVOLUTION = {"pads": [1, 1, 1, 1]}
 
 
 def chain(steps, *, pads=1, joined=False):
-    """Return frames, conv, ReLU, `steps` of (op, constant), conv, ReLU, conv: the scores.
+    """Return frames, conv, ReLU, `steps` of (op, constant), two conv, ReLU, then the scores.
 
     With `joined` the second convolution reads the first's pixels beside the chain, concatenated.
     """
@@ -24,7 +24,8 @@ def chain(steps, *, pads=1, joined=False):
         "w1": rng.normal(0, 0.4, (8, 3, 3, 3)),
         "b1": rng.normal(0, 0.1, 8),
         "w2": rng.normal(0, 0.2, (8, 11 if joined else 8, 1 + 2 * pads, 1 + 2 * pads)),
-        "w3": rng.normal(0, 0.2, (4, 8, 1, 1)),
+        "w3": rng.normal(0, 0.2, (8, 8, 1, 1)),
+        "w4": rng.normal(0, 0.2, (4, 8, 1, 1)),
     }
     nodes = [
         helper.make_node("Cast", ["frames"], ["cast"], to=TensorProto.FLOAT),
@@ -44,7 +45,9 @@ def chain(steps, *, pads=1, joined=False):
     nodes += [
         helper.make_node("Conv", [last, "w2"], ["c2"], pads=[pads] * 4),
         helper.make_node("Relu", ["c2"], ["r2"]),
-        helper.make_node("Conv", ["r2", "w3"], ["scores"]),
+        helper.make_node("Conv", ["r2", "w3"], ["c3"]),
+        helper.make_node("Relu", ["c3"], ["r3"]),
+        helper.make_node("Conv", ["r3", "w4"], ["scores"]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -104,17 +107,18 @@ def test_convolutions_before_a_shifted_rectifier_run_in_8_bits(joined, tmp_path)
     model = chain([("Mul", 0.3), ("Add", -0.5)], joined=joined)
     int8 = quantise(model, frames()).cpu
     found = [node.op_type for node in kernels(int8, tmp_path)]
-    assert found.count("QLinearConv") == 2
+    assert found.count("QLinearConv") == 3
     assert not {"Clip", "Relu", "Mul", "Add"} & set(found)
-    assert np.abs(scores(int8, frames()) - scores(model, frames())).mean() < 0.005
+    wanted = scores(model, frames())
+    assert np.abs(scores(int8, frames()) - wanted).mean() < 0.05 * wanted.std()
 
 
 def test_onnxruntime_does_not_round_what_is_kept_in_float(tmp_path):
     model = chain([], joined=True)
-    weights = next(t for t in model.graph.initializer if t.name == "w2")
     kept = measure(model, frames()).encode_cpu(["c2"])
-    # What reads the concatenation is float; the rectifier behind it is quantised again.
-    nodes = kernels(kept, tmp_path)
-    float_ones = [n for n in nodes if n.op_type in ("Conv", "FusedConv") and "c2" in n.name]
-    assert len(weights.dims) == 4
-    assert all("quant" not in name for node in float_ones for name in node.input)
+    # It reads a concatenation in 8 bits, and is itself written in 8 bits behind its rectifier.
+    by_output = {node.output[0]: node for node in kept.graph.node}
+    assert by_output["joined/dq"].op_type == "DequantizeLinear"
+    assert by_output["r2/q"].op_type == "QuantizeLinear"
+    found = [node.op_type for node in kernels(kept, tmp_path)]
+    assert found.count("QLinearConv") == 2
