@@ -14,13 +14,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge.errors import MissingPackage
+from engines.arguments import parser
 from engines.errors import ModelError
 from engines.faster_rcnn import boxes, checkpoint
 from engines.faster_rcnn.export import network
 from engines.faster_rcnn.layers import Layers
 from engines.graph import GraphBuilder
 from engines.inspection import Order, understand
-from tests import by_hand
+from engines.order import order_of
+from tests import by_hand, networks
 from tests.networks_faster_rcnn import weights
 
 SIZE = (96, 64)
@@ -31,11 +33,11 @@ MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 def pth(tmp_path, monkeypatch):
     """Return how to understand a checkpoint of given weights, without torch."""
 
-    def of(found, size=SIZE):
+    def of(found, size=SIZE, **asked):
         path = tmp_path / "model.pth"
         path.write_bytes(b"read by the test")
         monkeypatch.setattr(checkpoint, "read", lambda _: found)
-        return understand(Order(model=path, name="model", version="1", size_wh=size))
+        return understand(Order(model=path, name="model", version="1", size_wh=size, **asked))
 
     return of
 
@@ -153,6 +155,43 @@ def test_proposals_of_a_map_do_not_cover_each_other(pth):
     covered = (by_hand.overlaps(best) > 0.7).sum(1)
     assert 10 < len(kept) < found.shape[1]
     assert covered.max() <= 5
+
+
+def test_fewer_proposals_are_the_best_of_all(pth):
+    pixels = by_hand.frame(SIZE)
+    fed = ((pixels[:, :, ::-1] / 255 - MEAN) / STD).astype(np.float32).transpose(2, 0, 1)[None]
+
+    def proposed(**asked):
+        session = by_hand.session(pth(weights(), **asked).network.model)
+        return [x[0] for x in session.run(["proposals", "objectness"], {"image": fed})]
+
+    (few, few_scores), (all_of_them, scores) = proposed(proposals=20), proposed()
+
+    assert len(few) == 20 < len(all_of_them)
+    np.testing.assert_allclose(few_scores, np.sort(scores)[::-1][:20], atol=1e-6)
+    np.testing.assert_allclose(few, all_of_them[:20], atol=1e-3)
+
+
+def test_how_many_proposals_are_kept_is_explained(pth):
+    lines = pth(weights(), proposals=20).explain()
+
+    assert any("20 proposals" in line and "else: --proposals" in line for line in lines)
+
+
+def test_a_graph_has_its_proposals_fixed(tmp_path):
+    with pytest.raises(ModelError, match="leave --proposals out"):
+        by_hand.understood(tmp_path, networks.ultralytics(), proposals=20)
+
+
+@pytest.mark.parametrize("given", ["0", "1001", "-3", "many"])
+def test_a_number_of_proposals_out_of_range_is_refused(given):
+    with pytest.raises(SystemExit) as raised:
+        parser().parse_args(["model.pth", f"--proposals={given}"])
+    assert raised.value.code == 2
+
+
+def test_the_number_of_proposals_reaches_the_build():
+    assert order_of(parser().parse_args(["model.pth", "--proposals", "200"])).proposals == 200
 
 
 def test_every_shape_is_fixed(pth):

@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'aisle-edge[train]'")
 
 from engines.faster_rcnn.export import network as static_graph  # noqa: E402
+from engines.inspection import Order, understand  # noqa: E402
 from engines.zoo import faster_rcnn, faster_rcnn_loss, yolo, yolo_loss  # noqa: E402
 from engines.zoo.training import Run, Schedule  # noqa: E402
 from engines.zoo.yolo_loss import Truth  # noqa: E402
@@ -80,3 +81,23 @@ def test_the_static_export_reads_every_weight_of_faster_rcnn(tmp_path):
     assert [one.name for one in outputs] == [
         "proposals", "objectness", "class_logits", "box_deltas",
     ]  # fmt: skip
+
+
+def test_the_exported_yolo_is_recognised_by_its_family(tmp_path):
+    path, labels = tmp_path / "model.onnx", ("box", "can", "tote")
+    yolo.export(yolo.Yolo(3), SIZE, labels, str(path))
+
+    adapted = understand(Order(path, "yolo", "1"))
+
+    assert (adapted.family.name, adapted.labels) == ("ultralytics", labels)
+    assert adapted.input.resolution_wh == SIZE
+
+
+def test_the_checkpoint_of_faster_rcnn_is_recognised_by_its_family(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save(faster_rcnn.FasterRcnn(3).state_dict(), path)
+
+    adapted = understand(Order(path, "faster", "1", size_wh=SIZE, proposals=30))
+
+    assert (adapted.family.name, adapted.recognised.label_count) == ("faster-rcnn", 3)
+    assert adapted.network.outputs["proposals"] == (1, 30, 4)
