@@ -164,7 +164,7 @@ class Run:
     ) -> None:
         """Take the steps that are left, or those before `until`, and save."""
         end = min(until or self.schedule.steps, self.schedule.steps)
-        saved, sums = time.monotonic(), dict[str, float]()
+        saved, sums, since = time.monotonic(), dict[str, float](), self.step
         self.network.train()
         with ThreadPoolExecutor(1) as pool:
             ready = [pool.submit(self._made, batch_of, self.step + i) for i in range(_AHEAD)]
@@ -172,12 +172,14 @@ class Run:
                 batch = ready.pop(0).result()
                 ready.append(pool.submit(self._made, batch_of, self.step + _AHEAD))
                 for name, value in self._learn(batch, loss_of).items():
-                    sums[name] = sums.get(name, 0.0) + value / _EVERY
+                    sums[name] = sums.get(name, 0.0) + value
                 self.step += 1
                 if self.step % _EVERY == 0:
-                    self._note(sums)
-                    progress(self.step, self.schedule.steps, sums)
-                    sums = {}
+                    # A resumed run may have begun in between.
+                    means = {name: value / (self.step - since) for name, value in sums.items()}
+                    self._note(means)
+                    progress(self.step, self.schedule.steps, means)
+                    sums, since = {}, self.step
                 if time.monotonic() - saved > self.schedule.save_s:
                     self.save()
                     saved = time.monotonic()
@@ -211,11 +213,11 @@ class Run:
         self.average.update(self.network, self.step)
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _note(self, sums: dict[str, float]) -> None:
+    def _note(self, means: dict[str, float]) -> None:
         path = self.folder / CURVES
         fresh = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.writer(file)
             if fresh:
-                writer.writerow(["step", *sums])
-            writer.writerow([self.step, *(f"{value:.5f}" for value in sums.values())])
+                writer.writerow(["step", *means])
+            writer.writerow([self.step, *(f"{value:.5f}" for value in means.values())])

@@ -63,6 +63,20 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path):
         assert torch.allclose(value, resumed[name], atol=1e-6), name
 
 
+def test_the_curve_of_a_resumed_run_has_means_of_the_steps_it_took(tmp_path):
+    for stop in (11, 20):
+        run = Run(torch.nn.Linear(1, 1), Schedule(20, 1), tmp_path)
+        run.resume()
+        run.train(
+            lambda *_: None,
+            lambda net, _: {"total": net.weight.sum() * 0 + 2.0},
+            lambda *_: None,
+            until=stop,
+        )
+
+    assert (tmp_path / "losses.csv").read_text().splitlines() == ["step,total", "20,2.00000"]
+
+
 def test_the_yolo_has_one_answer_per_cell():
     raw = yolo.Yolo(3).eval()(torch.zeros(1, 3, SIZE[1], SIZE[0]))
     cells = sum((SIZE[0] // s) * (SIZE[1] // s) for s in yolo.STRIDES)
