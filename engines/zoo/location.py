@@ -48,7 +48,7 @@ SIZE_WH = (288, 160)
 """As near to the frames' shape as sides that 32 divides come: their cells are the same."""
 ARMS = ("lab", "all")
 BUILT_IN = "built-in"
-MODEL, RESULT, PICTURE = "model.onnx", "location.json", "location.svg"
+MODEL, RESULT = "model.onnx", "location.json"
 _VIEWS = ("shelf", "shelf", "shelf", "aisle")
 """A mast moves: it has no locations."""
 PICTURES = {
@@ -109,7 +109,9 @@ def _experiment(arguments: argparse.Namespace) -> None:
         arms.append(BUILT_IN)
     found = [measured for arm in arms for measured in measure(out, arm)]
     (out / RESULT).write_text(json.dumps(summary(found), indent=1) + "\n")
-    (out / PICTURE).write_text(svg([[m for m in found if m.arm == arm] for arm in arms]))
+    for view in sorted(set(_VIEWS)):
+        rows = [[m for m in found if (m.arm, m.view) == (arm, view)] for arm in arms]
+        (out / f"location-{view}.svg").write_text(svg([_shown(row) for row in rows]))
     print(json.dumps(summary(found), indent=1))
 
 
@@ -121,10 +123,29 @@ def measure(out: Path, arm: str) -> list[Measured]:
         "INT8": out / arm / "bundle" / PORTABLE_GRAPH,
     }
     return [
-        Measured(arm, where, precision, scoring.score(graph, adapted.input, data))
-        for where, data in ((w, Dataset([out / "data" / w])) for w in ("seen", "unseen"))
+        Measured(arm, view, where, precision, found)
+        for where in ("seen", "unseen")
         for precision, graph in graphs.items()
+        for view, found in _by_view(out / "data" / where, PICTURES[where], adapted, graph)
     ]
+
+
+def _by_view(
+    folder: Path, drawn: scenes.Scenes, adapted: Adapted, graph: bytes | Path
+) -> list[tuple[str, scoring.Score]]:
+    """Return the score of each view for itself: things are larger in one than in the other."""
+    data, views = Dataset([folder]), scenes.views(drawn)
+    samples, raws = scoring.detect(graph, adapted.input, data)
+    kept = {one: [n for n, view in enumerate(views) if view == one] for one in set(views)}
+    return [
+        (view, scoring.judge([samples[n] for n in of], [raws[n] for n in of], data.labels))
+        for view, of in sorted(kept.items())
+    ]
+
+
+def _shown(row: list[Measured]) -> list[Measured]:
+    """Leave out INT8 where it is only there to compare with."""
+    return [m for m in row if (m.where, m.precision) != ("seen", "INT8")]
 
 
 def _built(out: Path, arm: str) -> Adapted:

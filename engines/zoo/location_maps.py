@@ -26,6 +26,7 @@ class Measured:
     """One graph, of an arm in a precision, on one set of pictures."""
 
     arm: str
+    view: str
     where: str
     precision: str
     score: Score
@@ -61,6 +62,7 @@ def summary(found: Sequence[Measured]) -> list[dict[str, Any]]:
     return [
         {
             "arm": one.arm,
+            "view": one.view,
             "where": one.where,
             "precision": one.precision,
             "recall": round(one.recall, 4),

@@ -17,7 +17,8 @@ FULL = 100
 def _measured(found, there, arm="lab"):
     found, there = np.atleast_2d(found), np.atleast_2d(there)
     things = int(there.sum())
-    return Measured(arm, "unseen", "INT8", Score(4, things, 0.5, 0.6, {"box": 0.5}, found, there))
+    score = Score(4, things, 0.5, 0.6, {"box": 0.5}, found, there)
+    return Measured(arm, "shelf", "unseen", "INT8", score)
 
 
 def _texts(picture):
