@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 LARGEST_SHARE = 0.5
 """Of all multiplications: with more than that in float it is no INT8 model any more."""
-MOST_TRIES = 60
+MOST_TRIES = 100
 """Encodings that are run for one graph: so that the same inputs end in the same layers."""
+_SINGLES = 16
+"""Layers that are tried in INT8 one by one, those of the most multiplications: beyond them there is
+little to win."""
 SECONDS = 300.0
 """After so long a search ends with what it has, where the machine is slow."""
 _SMALL = 0.002
@@ -147,7 +150,8 @@ def fewest(
     """Return the fewest multiplications in float with which no more than `aim` of a limit is used.
 
     The shortest sufficient beginning of each ranking is bisected and the cheaper one taken; then
-    each layer of it is tried in INT8, and those go back that cost least for their multiplications.
+    its largest layers are tried in INT8, and those go back that cost least for their
+    multiplications.
     Where nothing suffices: the beginning that came closest.
     """
     kept = _cheapest(
@@ -155,7 +159,7 @@ def fewest(
     )
     now = trials.use(_names(kept))
     costs: dict[str, float] = {}
-    for layer in sorted(kept, key=lambda layer: (-layer.share, layer.name)):
+    for layer in sorted(kept, key=lambda layer: (-layer.share, layer.name))[:_SINGLES]:
         use = trials.use(_names([other for other in kept if other is not layer]))
         if use is not None and now is not None:
             costs[layer.name] = use - now

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MOST_ANNOTATED = 300
 """Annotated images beyond which more only take time; chosen evenly at random, always the same."""
 
+ENOUGH = 32
+"""Held-out frames that show something, of which a search may have half."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -100,12 +103,14 @@ def set_aside(
     """Return up to `count` frames to search on, and the frames that are left to judge on.
 
     A search that looked at all held-out frames would pass its own examination. So it gets half of
-    the annotated ones; without annotations frames of the calibration that show something.
+    those that show something, of the annotated ones where there are any; where they are few, frames
+    of the calibration, though its weights were rounded for these: they show less of the loss.
     """
-    showing = set(_detecting(held.raw))
+    showing = _detecting(held.raw)
     annotated = [place for place in held.annotated[0] if place in showing]
-    if len(annotated) > 1:
-        taken = _spread(annotated[1::2], count)
+    offered = annotated if len(annotated) > 1 else showing
+    if len(annotated) > 1 or len(showing) >= ENOUGH:
+        taken = _spread(offered[1::2], count)
         return held.only(taken), held.only([i for i in range(len(held.frames)) if i not in taken])
     raw = float_detections(adapted, chosen.calibration, progress)
     taken = _spread(_detecting(raw) or range(len(chosen.calibration)), count)
