@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from edge.detector.bundle import Tolerance
 from engines.evaluation.accuracy import CONFIDENT
 from engines.evaluation.average_precision import POINTS
+from engines.evaluation.places import wilson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -161,19 +162,12 @@ def _labels(part: str, labels: Mapping[str, Grade], kept: float) -> Iterable[Che
     """Yield a check for each label that certainly keeps less: 95 % interval, two lost at least."""
     for name, grade in labels.items():
         seen = grade.confident
-        if seen.lost > 1 and wilson_upper(seen.kept, seen.reference) < kept:
+        if seen.lost > 1 and wilson(seen.kept, seen.reference, _Z)[1] < kept:
             share = 1 - seen.kept / seen.reference
             yield Check(
                 part, f"share lost of label {name}", share, 1 - kept, held=False,
                 rests_on=seen.reference, use=share / (1 - kept),
             )  # fmt: skip
-
-
-def wilson_upper(hits: int, of: int) -> float:
-    """Return the upper end of Wilson's 95 % interval of a share (Wilson 1927)."""
-    share, z2 = hits / of, _Z**2
-    spread = _Z * math.sqrt(share * (1 - share) / of + z2 / (4 * of * of))
-    return (share + z2 / (2 * of) + spread) / (1 + z2 / of)
 
 
 def _precision(

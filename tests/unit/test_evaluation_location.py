@@ -5,6 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge.detector.letterbox import Placement
 from edge.detector.runtime import RawDetections
@@ -13,20 +15,9 @@ from engines.evaluation.coco import Truth
 from engines.evaluation.held_out import HeldOut
 from engines.evaluation.location import Location, evaluate, recall_by_place, shift_consistency
 from engines.evaluation.places import FEWEST, Count, Places, wilson
+from tests.raw import SLOTS, raw_detections
 
 SIZE = 128
-SLOTS = 8
-
-
-def raw_of(*frames):
-    """Return contract outputs: each frame is a list of (box, score, label)."""
-    boxes = np.zeros((len(frames), SLOTS, 4), np.float32)
-    scores = np.zeros((len(frames), SLOTS), np.float32)
-    labels = np.zeros((len(frames), SLOTS), np.int32)
-    for number, found in enumerate(frames):
-        for slot, (box, score, label) in enumerate(found):
-            boxes[number, slot], scores[number, slot], labels[number, slot] = box, score, label
-    return RawDetections(boxes, scores, labels)
 
 
 class SpotFinder:
@@ -47,7 +38,7 @@ class SpotFinder:
         bright = (frames[0].max(axis=2) > 100).astype(np.uint8)
         _, _, stats, _ = cv2.connectedComponentsWithStats(bright)
         found = [((x, y, x + w, y + h), self.score, 0) for x, y, w, h, _ in stats[1:].tolist()]
-        return raw_of([spot for spot in found if not self.blind(spot[0])][:SLOTS])
+        return raw_detections([spot for spot in found if not self.blind(spot[0])][:SLOTS])
 
 
 class Graph:
@@ -135,7 +126,7 @@ def test_changes_are_counted_by_kind(everywhere):
 
 def test_where_little_is_confident_everything_is_followed_and_may_slip(spots, monkeypatch):
     monkeypatch.setattr(SpotFinder, "score", 0.2)
-    raw = raw_of(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.3, 0)] for n in range(16)])
+    raw = raw_detections(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.3, 0)] for n in range(16)])
     graphs = {"float": Graph(), "model.onnx": Graph()}
 
     followed = shift_consistency(graphs, spots, raw, 114, lambda *_: None)["model.onnx"]
@@ -151,7 +142,9 @@ def test_what_the_edge_cuts_is_left_out(spots):
 
 
 def test_tensorrts_slow_encoding_is_held_to_float_on_fewer_frames(spots):
-    reference = raw_of(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.9, 0)] for n in range(16)])
+    reference = raw_detections(
+        *[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.9, 0)] for n in range(16)]
+    )
     graphs = {"float": Graph(), "model.onnx": Graph(), "model.trt.onnx": Graph()}
 
     parts = shift_consistency(graphs, spots, reference, 114, lambda *_: None)
@@ -183,7 +176,7 @@ def test_annotated_objects_are_counted_by_cell_band_and_shelf_level():
     seen = [(top, 0.9, 0), (bottom, 0.9, 0)]
 
     places = recall_by_place(
-        held_out(raw_of(seen, seen), known, known), raw_of(seen, seen[:1]), 114
+        held_out(raw_detections(seen, seen), known, known), raw_detections(seen, seen[:1]), 114
     )
 
     assert places.cells == {(0, 0): Count(both=2), (3, 3): Count(both=1, lost=1)}
@@ -194,13 +187,18 @@ def test_annotated_objects_are_counted_by_cell_band_and_shelf_level():
 def test_frames_without_annotations_and_crowds_count_nothing():
     known = truth((4, 4, 20, 20), crowd=[True])
 
-    assert recall_by_place(held_out(raw_of([], []), known, None), raw_of([], []), 114).cells == {}
+    assert (
+        recall_by_place(
+            held_out(raw_detections([], []), known, None), raw_detections([], []), 114
+        ).cells
+        == {}
+    )
 
 
 def test_a_detection_of_another_label_is_not_that_object():
     box = (4, 4, 20, 20)
     places = recall_by_place(
-        held_out(raw_of([(box, 0.9, 1)]), truth(box)), raw_of([(box, 0.9, 0)]), 114
+        held_out(raw_detections([(box, 0.9, 1)]), truth(box)), raw_detections([(box, 0.9, 0)]), 114
     )
 
     assert places.cells == {(0, 0): Count(gained=1)}
@@ -208,7 +206,7 @@ def test_a_detection_of_another_label_is_not_that_object():
 
 def test_a_blind_place_is_a_check_that_does_not_hold(spots):
     bottom_right = lambda box: box[0] >= 96 and box[1] >= 96  # noqa: E731
-    raw = raw_of(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.9, 0)] for n in range(16)])
+    raw = raw_detections(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.9, 0)] for n in range(16)])
     held = held_out(raw, *[None] * 16)
     held.frames[:] = spots
     graphs = {"float": Graph(), "model.onnx": Graph(bottom_right), "model.trt.onnx": Graph()}
@@ -290,6 +288,16 @@ def test_the_bound_holds_as_often_as_it_says(shares, n):
 
 def test_the_bound_comes_near_the_drop_with_many_objects():
     assert Count(8000, 1500, 500).drop_at_least(0.95) == pytest.approx(0.1, abs=0.01)
+
+
+@given(of=st.integers(1, 500), share=st.floats(0, 1))
+def test_wilsons_interval_holds_the_share(of, share):
+    hits = round(of * share)
+
+    low, high = wilson(hits, of, 1.96)
+
+    assert 0 <= low <= hits / of + 1e-12
+    assert hits / of - 1e-12 <= high <= 1
 
 
 def test_wilsons_interval_has_its_published_values():
