@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from calibration.quantise import Calibrated, measure
+from calibration.measured import Calibrated
+from calibration.quantise import measure
 from edge.detector import bundle
 from engines.errors import BudgetError
 from engines.evaluation import held_out
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
     from calibration.layers import Layer
-    from calibration.quantise import Measured
+    from calibration.measured import Measured
     from engines.evaluation.budget import Verdict
     from engines.evaluation.evaluated import Graded
     from engines.evaluation.held_out import HeldOut

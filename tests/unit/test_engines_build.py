@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from calibration.quantise import Calibrated
+from calibration.measured import Calibrated
 from edge.detector.bundle import load_bundle
 from edge.detector.golden import load_golden
 from engines import build as building

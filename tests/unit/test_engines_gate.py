@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from calibration.layers import Layer
-from calibration.quantise import Calibrated
+from calibration.measured import Calibrated
 from edge.detector.detector import decode
 from edge.detector.letterbox import letterbox
 from engines import gate as gating

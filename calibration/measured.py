@@ -1,0 +1,187 @@
+"""What calibration found out about a graph, which is expensive; `encode` only writes it down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import encoding_cpu, encoding_tensorrt
+from .convolution import bias_of
+from .errors import CalibrationError
+from .fallback import without
+from .groups import groups
+from .layers import Layer, shares
+from .tail import body, influence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+    import onnx
+
+    from .histogram import Histogram
+    from .local_error import LocalError
+    from .prelude import Prelude
+    from .scales import Scale, Weights
+    from .topology import Topology
+
+    Progress = Callable[[str, int, int], None]
+    """Told (what is being done, how many are done, of how many)."""
+
+_REPORTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """One calibration, written in the encodings of the runtimes."""
+
+    cpu: onnx.ModelProto
+    """Unsigned asymmetric activations, a Q behind every body op: what ONNX Runtime fuses."""
+    tensorrt: onnx.ModelProto | None
+    """Symmetric int8 at the inputs of convolutions: what TensorRT fuses."""
+    report: dict[str, Any]
+    """For the passport's `calibration`: plain JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How one encoding runs everything it can in 8 bits, and what that costs each layer."""
+
+    nodes: list[onnx.NodeProto]
+    scales: Mapping[str, Scale]
+    rounded: Mapping[str, Weights]
+    errors: Mapping[str, LocalError]
+    noisy: tuple[str, ...]
+    """Convolutions that had better stay in float, the worst first."""
+
+
+class Measured:
+    """All that is expensive to know of a graph: ranges, biases, layers. `encode` only writes."""
+
+    def __init__(
+        self,
+        source: Source,
+        cpu: Placement,
+        tensorrt: Placement,
+        report: dict[str, Any],
+    ) -> None:
+        self._source = source
+        self._cpu = cpu
+        self._tensorrt = tensorrt
+        self._report = report
+        self.layers = _layers(source, cpu, tensorrt)
+        """Every convolution that can run in 8 bits, in the graph's order."""
+        self.default_float = tuple(dict.fromkeys((*cpu.noisy, *tensorrt.noisy)))
+        """Layers that `encode` leaves in float32 when it is not told which, the worst first."""
+
+    def encode(self, in_float: Collection[str] | None = None) -> Calibrated:
+        """Return both graphs, with the layers named `in_float` in float32; None: the default."""
+        self._refuse_unknown(in_float or ())
+        cpu = self._cpu.noisy if in_float is None else tuple(in_float)
+        tensorrt = self._tensorrt.noisy if in_float is None else tuple(in_float)
+        report = {
+            **self._report,
+            "cpu": self._told(self._cpu, cpu),
+            "tensorrt": self._told(self._tensorrt, tensorrt),
+        }
+        return Calibrated(self.encode_cpu(cpu), self.encode_tensorrt(tensorrt), report)
+
+    def encode_cpu(self, in_float: Collection[str]) -> onnx.ModelProto:
+        """Return the graph that ONNX Runtime fuses.
+
+        A layer in float takes the activation before it, and the convolution before that, with it.
+        """
+        self._refuse_unknown(in_float)
+        topology, placement = self._source.topology, self._cpu
+        nodes = without(topology, placement.nodes, [*in_float])
+        tensors = {name for group in groups(topology, nodes) for name in group}
+        errors = {
+            name: error
+            for name, error in placement.errors.items()
+            if topology.producer[name].input[0] in tensors and name not in in_float
+        }
+        return encoding_cpu.encode(
+            self._source.model,
+            topology,
+            self._source.prelude,
+            {node.output[0] for node in nodes},
+            {name: placement.scales[name] for name in sorted(tensors)},
+            placement.rounded,
+            _corrected(topology, errors),
+        )
+
+    def encode_tensorrt(self, in_float: Collection[str]) -> onnx.ModelProto:
+        """Return the graph that TensorRT fuses."""
+        self._refuse_unknown(in_float)
+        topology, placement = self._source.topology, self._tensorrt
+        integer = {node.output[0] for node in placement.nodes}.difference(in_float)
+        errors = {name: error for name, error in placement.errors.items() if name in integer}
+        read = {
+            name for node in placement.nodes if node.output[0] in integer for name in node.input
+        }
+        return encoding_tensorrt.encode(
+            self._source.model,
+            topology,
+            integer,
+            {name: scale for name, scale in placement.scales.items() if name in read},
+            placement.rounded,
+            _corrected(topology, errors),
+        )
+
+    def _told(self, placement: Placement, in_float: Collection[str]) -> dict[str, Any]:
+        """Return plain JSON values for the passport."""
+        worst = sorted(placement.errors.items(), key=lambda item: -item[1].noise)[:_REPORTED]
+        share = {layer.name: layer.share for layer in self.layers}
+        return {
+            "quantised_tensors": len(placement.scales),
+            "kept_float": {name: round(share[name], 5) for name in in_float},
+            "noisiest": {name: round(error.noise, 5) for name, error in worst},
+        }
+
+    def _refuse_unknown(self, in_float: Collection[str]) -> None:
+        unknown = sorted(set(in_float) - {layer.name for layer in self.layers})
+        if unknown:
+            raise CalibrationError(
+                f"layers to keep in float: expected outputs of convolutions, found {unknown[0]}",
+                "name those of Measured.layers",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folded float graph, what its tensors hold, and the frames to compare layers on."""
+
+    model: onnx.ModelProto
+    topology: Topology
+    prelude: Prelude
+    histograms: Mapping[str, Histogram]
+    used: int
+    """Frames after which the ranges stood still."""
+    frames: Sequence[npt.NDArray[np.uint8]]
+    tell: Progress
+
+
+def _layers(source: Source, cpu: Placement, tensorrt: Placement) -> tuple[Layer, ...]:
+    found = shares(source.model, source.topology, source.frames[0])
+    reached = influence(source.topology, body(source.topology))
+
+    def noise(placement: Placement, name: str) -> float:
+        return placement.errors[name].noise if name in placement.errors else 0.0
+
+    integer = {node.output[0] for placed in (cpu, tensorrt) for node in placed.nodes}
+    return tuple(
+        Layer(name, found[name], noise(cpu, name), noise(tensorrt, name), reached[name])
+        for name in found
+        if name in integer
+    )
+
+
+def _corrected(
+    topology: Topology, errors: Mapping[str, LocalError]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the biases at which no channel of a convolution is off on average."""
+    return {
+        name: bias_of(topology, topology.producer[name]) - error.shift
+        for name, error in errors.items()
+    }
