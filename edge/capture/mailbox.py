@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 
@@ -55,15 +55,18 @@ class Mailbox(Generic[T]):
             self._changed.notify_all()
             return True
 
-    def take(self, limit: int, timeout: float) -> list[tuple[str, T]]:
+    def take(
+        self, limit: int, timeout: float, unless: Callable[[], bool] = lambda: False
+    ) -> list[tuple[str, T]]:
         """Return up to `limit` items, the cameras that waited longest for their turn first.
 
-        Waits up to `timeout` seconds for the first one; [] when none came or it was closed.
+        Waits up to `timeout` seconds for the first one, `unless` something else is true, which is
+        asked whenever `wake` was called; [] when none came or it was closed.
         """
         if limit < 1:
             raise ValueError(f"Mailbox.take: expected limit >= 1, got {limit}")
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or bool(self._items), timeout)
+            self._changed.wait_for(lambda: self._closed or bool(self._items) or unless(), timeout)
             turn = [camera for camera in self._queue if camera in self._items][:limit]
             taken = [(camera, self._items.pop(camera)) for camera in turn]
             for camera in turn:
@@ -71,6 +74,11 @@ class Mailbox(Generic[T]):
                 self._queue[camera] = None
             self._changed.notify_all()
             return taken
+
+    def wake(self) -> None:
+        """Have who waits look again, from any thread."""
+        with self._changed:
+            self._changed.notify_all()
 
     def dropped(self, camera: str) -> int:
         """Return how many of a camera's items were lost unseen."""

@@ -10,12 +10,14 @@ import numpy as np
 
 from edge.detections import Detections
 
+from .runtime import nobody
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from edge.detector.bundle import InputSpec
     from edge.detector.letterbox import Placement
-    from edge.detector.runtime import RawDetections, Runtime
+    from edge.detector.runtime import Pending, RawDetections, Runtime
     from edge.frame import Frame, FrameStamp, Image
 
 
@@ -44,11 +46,18 @@ class UnderWay:
     least `floor`.
     """
 
-    def __init__(self, runtime: Runtime, spec: InputSpec, floor: float) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        spec: InputSpec,
+        floor: float,
+        done: Callable[[], None] = nobody,
+    ) -> None:
         self._runtime = runtime
         self._spec = spec
         self._floor = floor
-        self._batches: deque[tuple[Sequence[Prepared], Callable[[], RawDetections]]] = deque()
+        self._done = done
+        self._batches: deque[tuple[Sequence[Prepared], Pending]] = deque()
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -58,15 +67,20 @@ class UnderWay:
         """Whether one has to be finished before another can begin."""
         return len(self) >= self._runtime.in_flight
 
+    @property
+    def due(self) -> bool:
+        """Whether there is an oldest batch, and nothing to be gained by finishing it later."""
+        return bool(self._batches) and (self.full or self._batches[0][1].is_done())
+
     def begin(self, batch: Sequence[Prepared]) -> None:
-        """Hand a batch to the network."""
-        outputs = self._runtime.submit([item.pixels for item in batch], self._spec)
-        self._batches.append((batch, outputs))
+        """Hand a batch to the network; `done` is called when it is, if the runtime can tell."""
+        images = [item.pixels for item in batch]
+        self._batches.append((batch, self._runtime.submit(images, self._spec, self._done)))
 
     def finish(self) -> list[tuple[Prepared, Detections]]:
         """Wait for the oldest batch; return its frames, and what was detected in each."""
-        batch, outputs = self._batches.popleft()
-        raw = outputs()
+        batch, pending = self._batches.popleft()
+        raw = pending.outputs()
         return [
             (item, decode(raw, index, item.placement, self._floor))
             for index, item in enumerate(batch)

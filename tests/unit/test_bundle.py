@@ -1,6 +1,7 @@
 """A bundle is trusted only when every byte of it is what its passport says, and it detects."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -134,3 +135,20 @@ def test_bright_quadrants_are_found(bundle):
 def test_tensorrt_is_not_promised_where_it_is_not_there(bundle):
     with pytest.raises(RuntimeFailure, match="runtime tensorrt"):
         choose_engine(load_bundle(bundle), "tensorrt", None)
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4)])
+def test_half_as_many_frames_are_under_way_as_there_are_threads(bundle, threads, at_once):
+    assert choose_engine(load_bundle(bundle), "auto", threads).runtime.in_flight == at_once
+
+
+def test_frames_begun_beside_one_another_give_each_its_own(bundle):
+    told = threading.Semaphore(0)
+    with choose_engine(load_bundle(bundle), "auto", 4).runtime as runtime:
+        pictures = [picture(255, 0, 0, 0), picture(0, 0, 0, 255)]
+        begun = [runtime.begin(image[np.newaxis], told.release) for image in pictures]
+        assert told.acquire(timeout=5)
+        assert told.acquire(timeout=5)
+        found = [pending.outputs().labels[0, 0] for pending in begun]
+    assert found == [0, 1]
+    assert all(pending.is_done() for pending in begun)

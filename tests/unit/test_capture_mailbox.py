@@ -50,6 +50,14 @@ def test_a_busy_camera_does_not_starve_a_slow_one():
     assert "slow" in served[:2]
 
 
+def test_taking_ends_when_something_else_comes_up_and_it_is_woken():
+    mailbox = Mailbox(["a"])
+    done = threading.Event()
+    threading.Timer(0.05, lambda: (done.set(), mailbox.wake())).start()
+
+    assert mailbox.take(4, 60, done.is_set) == []
+
+
 def test_taking_waits_for_the_first_item_and_no_longer():
     mailbox = Mailbox(["a"])
     threading.Timer(0.05, mailbox.put, ("a", 1)).start()
