@@ -26,15 +26,16 @@ STEPS = 16
 
 
 def suppress(  # noqa: PLR0913, PLR0917 - the tensors and constants of NMS
-    graph: GraphBuilder, boxes: str, scores: str, labels: str, slots: int, iou: float
+    graph: GraphBuilder, boxes: str, scores: str, labels: str | None, slots: int, iou: float
 ) -> str:
     """Append NMS; return the scores, float32 (B, K), with 0 where a box was suppressed.
 
     `boxes` float32 (B, K, 4) xyxy, `scores` float32 (B, K) in descending order (ties: the earlier
-    slot wins), `labels` int32 (B, K); K is `slots`. Slots are not moved. A slot that scores 0
-    must come after all that do not, and then suppresses nothing that counts.
+    slot wins), `labels` int32 (B, K), None where all are of one; K is `slots`. Slots are not
+    moved. A slot that scores 0 must come after all that do not, and then suppresses nothing that
+    counts.
     """
-    sup = _suppressors(graph, boxes, labels, slots, iou)
+    sup = _suppressors(graph, boxes, labels, iou)
     # Before the first step every box is kept.
     keep = graph.constant(np.ones((1, 1, slots)))
     for _ in range(STEPS):
@@ -44,15 +45,15 @@ def suppress(  # noqa: PLR0913, PLR0917 - the tensors and constants of NMS
     return graph.op("Mul", scores, graph.squeeze(keep, 1))
 
 
-def _suppressors(graph: GraphBuilder, boxes: str, labels: str, slots: int, iou: float) -> str:
+def _suppressors(graph: GraphBuilder, boxes: str, labels: str | None, iou: float) -> str:
     """Return `sup`, float32 (B, K, K)."""
     overlap = _overlaps(graph, boxes, iou)
-    same = graph.op("Equal", graph.unsqueeze(labels, 2), graph.unsqueeze(labels, 1))
-    order = np.arange(slots)
-    # Built from two vectors, so that the file does not carry a (K, K) constant.
-    before = graph.op("Less", graph.constant(order[:, None]), graph.constant(order[None, :]))
-    both = graph.op("And", graph.op("And", overlap, same), before)
-    return graph.op("Cast", both, to=1)
+    if labels is not None:
+        same = graph.op("Equal", graph.unsqueeze(labels, 2), graph.unsqueeze(labels, 1))
+        overlap = graph.op("And", overlap, same)
+    # Trilu, as a mask is a (K, K) constant: folded into the file where it is not given as one.
+    before = graph.op("Trilu", overlap, graph.constant(1, np.int64), upper=1)
+    return graph.op("Cast", before, to=1)
 
 
 def _overlaps(graph: GraphBuilder, boxes: str, iou: float) -> str:

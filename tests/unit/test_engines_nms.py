@@ -21,7 +21,13 @@ IOU = 0.45
 
 @cache
 def session(slots):
-    shapes = {"b": [1, slots, 4], "s": [1, slots], "l": [1, slots]}
+    return onnxruntime.InferenceSession(
+        model_of(slots).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+
+def model_of(slots, *, labelled=True):
+    shapes = {"b": [1, slots, 4], "s": [1, slots]} | ({"l": [1, slots]} if labelled else {})
     kinds = {"b": TensorProto.FLOAT, "s": TensorProto.FLOAT, "l": TensorProto.INT32}
     inputs = [helper.make_tensor_value_info(name, kinds[name], shapes[name]) for name in shapes]
     model = helper.make_model(
@@ -30,12 +36,11 @@ def session(slots):
         ir_version=8,
     )
     graph = GraphBuilder(model)
-    graph.publish(nms.suppress(graph, "b", "s", "l", slots, IOU), "kept")
+    labels = "l" if labelled else None
+    graph.publish(nms.suppress(graph, "b", "s", labels, slots, IOU), "kept")
     model.graph.output.append(helper.make_tensor_value_info("kept", TensorProto.FLOAT, [1, slots]))
     onnx.checker.check_model(model)
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    return model
 
 
 def in_graph(boxes, scores, labels):
@@ -141,3 +146,28 @@ def test_boxes_of_other_labels_do_not_compete():
     scores = np.array([0.9, 0.8], np.float32)
 
     np.testing.assert_array_equal(in_graph(boxes, scores, np.array([0, 1])), scores)
+
+
+def test_without_labels_all_boxes_compete():
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10]], np.float32)
+    scores = np.array([0.9, 0.8], np.float32)
+    alone = onnxruntime.InferenceSession(
+        model_of(2, labelled=False).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+    kept = alone.run(["kept"], {"b": boxes[None], "s": scores[None]})[0][0]
+
+    np.testing.assert_array_equal(kept, np.array([0.9, 0], np.float32))
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_no_table_of_every_box_with_every_other_is_folded_into_the_file(labelled, tmp_path):
+    slots, folded = 400, tmp_path / "folded.onnx"
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(folded)
+
+    model = model_of(slots, labelled=labelled).SerializeToString()
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    assert folded.stat().st_size < slots * slots
