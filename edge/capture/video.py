@@ -74,6 +74,7 @@ class VideoReader(Reader):
         self._interval_s = 1 / _sane_fps(self._capture.get(self._cv2.CAP_PROP_FPS))
         self._grabbed = 0
         self._offset_s = 0.0
+        self._first_ms = 0.0
         self._time_s = -self._interval_s
 
     def grab(self) -> float:
@@ -88,7 +89,9 @@ class VideoReader(Reader):
         if not got:
             self._turn_over()
         self._grabbed += 1
-        position_s = self._offset_s + float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC)) / 1000
+        position_s = self._offset_s + self._position_ms() / 1000
+        if self._grabbed == 1:
+            self._first_ms = self._position_ms()
         if self._grabbed == 1 or position_s <= self._time_s:
             position_s = self._time_s + self._interval_s
         self._time_s = position_s
@@ -130,11 +133,27 @@ class VideoReader(Reader):
             )
         if not self._source.loop:
             raise EndOfSource
-        self._capture.release()
-        self._capture = self._open()
         self._offset_s = self._time_s + self._interval_s
-        if not self._capture.grab():
-            raise CaptureError(f"{self._source}: no picture at its beginning any more")
+        if not self._rewound():
+            self._capture.release()
+            self._capture = self._open()
+            if not self._capture.grab():
+                raise CaptureError(f"{self._source}: no picture at its beginning any more")
+
+    def _rewound(self) -> bool:
+        """Grab the first picture again; return whether it is, as not every format can go back.
+
+        To open the file again instead scatters 10 to 20 MB over the heap.
+        """
+        begin = self._cv2.CAP_PROP_POS_FRAMES
+        return bool(
+            self._capture.set(begin, 0)
+            and self._capture.grab()
+            and self._position_ms() == self._first_ms
+        )
+
+    def _position_ms(self) -> float:
+        return float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC))
 
 
 def what_to_open(source: Source) -> str:

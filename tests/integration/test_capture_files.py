@@ -131,6 +131,29 @@ def test_a_looping_file_goes_on_without_counting_as_reopened(clip):
     assert playing.status().reopened == 0
 
 
+@pytest.mark.parametrize("can_go_back", [True, False])
+def test_a_looping_file_starts_over_with_its_first_picture(clip, tmp_path, can_go_back):
+    import cv2
+
+    path = clip
+    if not can_go_back:  # pictures one after the other, without an index
+        path = tmp_path / "raw.mjpeg"
+        path.write_bytes(
+            b"".join(cv2.imencode(".jpg", picture(number))[1].tobytes() for number in range(60))
+        )
+    reader = open_reader(parse_source(path.as_uri() + "?loop=1"))
+    try:
+        shown = [(reader.grab(), reader.retrieve()) for _ in range(150)]
+    finally:
+        reader.close()
+
+    assert (np.diff([time_s for time_s, _ in shown]) > 0).all()
+    for index in (0, 1, 29):
+        np.testing.assert_array_equal(shown[index][1], shown[index + 60][1])
+        np.testing.assert_array_equal(shown[index][1], shown[index + 120][1])
+    assert not np.array_equal(shown[0][1], shown[1][1])
+
+
 def test_a_looping_file_keeps_to_its_budget_over_the_seam(clip):
     numbers = []
     uri = clip.as_uri() + "?loop=1"
