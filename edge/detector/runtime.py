@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from .letterbox import letterbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -100,6 +101,20 @@ class Runtime(ABC):
                 f"{self.name}: input frames: expected uint8 (B, {self.input_shape}), "
                 f"got {frames.dtype} {frames.shape}"
             )
+
+    def infer_each(self, frames: Iterable[Image]) -> Iterator[RawDetections]:
+        """Run letterboxed frames, uint8 (H, W, 3) each, one by one; give their outputs in order.
+
+        As many are under way at once as the runtime takes: several may be asked for before the
+        first is given.
+        """
+        under_way: deque[Pending] = deque()
+        for frame in frames:
+            under_way.append(self.begin(frame[np.newaxis]))
+            if len(under_way) >= self.in_flight:
+                yield under_way.popleft().outputs()
+        while under_way:
+            yield under_way.popleft().outputs()
 
     def prepare(self, image: Image, spec: InputSpec) -> tuple[Image, Placement]:
         """Bring a frame to what `submit` takes, on any thread, whether open or not.

@@ -81,9 +81,9 @@ def run_graph(
     height, width, _ = frames[0].shape
     outputs = []
     with OnnxRuntime(graph.SerializeToString(), (height, width, 3)) as runtime:
-        for number, frame in enumerate(frames):
+        for number, raw in enumerate(runtime.infer_each(frames)):
             told(number, len(frames))
-            outputs.append(runtime.infer(frame[np.newaxis]))
+            outputs.append(raw)
     return RawDetections(
         np.concatenate([raw.boxes for raw in outputs]),
         np.concatenate([raw.scores for raw in outputs]),

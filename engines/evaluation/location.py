@@ -192,12 +192,16 @@ def shift_consistency(
             for part in used:
                 parts[part].frames += 1
             picture = picture_in(frames[index], pad)
-            for variant in variants(frames[index], objects[index].xyxy, picture, turn, pad):
-                moved = _still_whole(objects[index], variant, picture)
-                seen = _follow(runtimes[FLOAT], variant, moved, score)
-                for part in used:
-                    again = _follow(runtimes[part], variant, moved, score)
-                    _note(parts[part], variant, cells_of(moved.xyxy, picture), seen, again)
+            changed = [
+                (variant, _still_whole(objects[index], variant, picture))
+                for variant in variants(frames[index], objects[index].xyxy, picture, turn, pad)
+            ]
+            seen = _follow(runtimes[FLOAT], changed, score)
+            for part in used:
+                again = _follow(runtimes[part], changed, score)
+                for number, (variant, moved) in enumerate(changed):
+                    cells = cells_of(moved.xyxy, picture)
+                    _note(parts[part], variant, cells, seen[number], again[number])
     return parts
 
 
@@ -232,10 +236,16 @@ def _still_whole(objects: Detections, variant: Variant, picture: Region) -> Dete
     return moved.where(whole(boxes, picture))
 
 
-def _follow(runtime: OnnxRuntime, variant: Variant, objects: Detections, score: float) -> set[int]:
-    height, width, _ = variant.image.shape
-    (found,) = detections(runtime.infer(variant.image[np.newaxis]), (width, height))
-    return _found(objects, found, score)
+def _follow(
+    runtime: OnnxRuntime, changed: Sequence[tuple[Variant, Detections]], score: float
+) -> list[set[int]]:
+    """Return, for each changed frame, which of its objects are found in it."""
+    height, width, _ = changed[0][0].image.shape
+    outputs = runtime.infer_each([variant.image for variant, _ in changed])
+    return [
+        _found(objects, detections(raw, (width, height))[0], score)
+        for (_, objects), raw in zip(changed, outputs, strict=True)
+    ]
 
 
 def _found(objects: Detections, found: Detections, score: float) -> set[int]:

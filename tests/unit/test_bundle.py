@@ -10,7 +10,7 @@ from edge.detector.bundle import load_bundle
 from edge.detector.golden import hold_to_golden
 from edge.detector.runtimes import choose_engine
 from edge.errors import BundleError, RuntimeFailure
-from tests.quadrants import LABELS, graph, picture, write_bundle
+from tests.quadrants import BOXES, LABELS, graph, picture, write_bundle
 
 pytest.importorskip("onnxruntime")
 
@@ -140,6 +140,15 @@ def test_tensorrt_is_not_promised_where_it_is_not_there(bundle):
 @pytest.mark.parametrize(("threads", "at_once"), [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4)])
 def test_half_as_many_frames_are_under_way_as_there_are_threads(bundle, threads, at_once):
     assert choose_engine(load_bundle(bundle), "auto", threads).runtime.in_flight == at_once
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_each_frame_gives_its_own_in_order_however_many_are_under_way(bundle, threads):
+    bright = [0, 3, 1, 2, 2]
+    frames = [picture(*(255 * (quadrant == q) for q in range(4))) for quadrant in bright]
+    with choose_engine(load_bundle(bundle), "auto", threads).runtime as runtime:
+        found = [raw.boxes[0, 0].tolist() for raw in runtime.infer_each(frames)]
+    assert found == BOXES[bright].tolist()
 
 
 def test_frames_begun_beside_one_another_give_each_its_own(bundle):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.detector.letterbox import Placement
-from edge.detector.runtime import RawDetections
+from edge.detector.runtime import RawDetections, Runtime
 from engines.evaluation import location
 from engines.evaluation.coco import Truth
 from engines.evaluation.held_out import HeldOut
@@ -20,25 +20,30 @@ from tests.raw import SLOTS, raw_detections
 SIZE = 128
 
 
-class SpotFinder:
-    """Stands in for a runtime: every bright spot is an object, but for those where it is blind."""
+class SpotFinder(Runtime):
+    """Every bright spot is an object, but for those where it is blind."""
 
+    name = "spots"
     score = 0.9
 
     def __init__(self, graph, _shape):
+        super().__init__((SIZE, SIZE, 3))
         self.blind = graph
 
-    def __enter__(self):
-        return self
+    def describe(self):
+        return self.name
 
-    def __exit__(self, *_):
-        return None
+    def _open(self):
+        """Nothing to load."""
 
-    def infer(self, frames):
+    def _infer(self, frames):
         bright = (frames[0].max(axis=2) > 100).astype(np.uint8)
         _, _, stats, _ = cv2.connectedComponentsWithStats(bright)
         found = [((x, y, x + w, y + h), self.score, 0) for x, y, w, h, _ in stats[1:].tolist()]
         return raw_detections([spot for spot in found if not self.blind(spot[0])][:SLOTS])
+
+    def _close(self):
+        """Nothing to release."""
 
 
 class Graph:
