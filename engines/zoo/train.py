@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -70,6 +70,7 @@ class Recipe:
 
 
 LABELS_FILE = "labels.txt"
+_LITTLE: dict[str, Any] = {"zoom": (0.9, 1.1), "stretch": 0.04, "gain": 0.15, "tint": 0.06}
 RECIPES = {
     "yolo": Recipe(
         yolo.Yolo, yolo_loss.loss, (384, 224),
@@ -109,13 +110,28 @@ def _train(arguments: argparse.Namespace) -> None:
     if not run.resume() and arguments.weights is not None:
         run.begin_from(arguments.weights)
     run.train(
-        partial(batch_of, data, schedule.batch, Jitter(recipe.whole_wh)),
+        partial(settling, data, schedule, recipe.whole_wh, arguments.settle),
         partial(_losses, recipe, arguments.device),
         shown(time.monotonic(), run.step),
     )
     (arguments.out / LABELS_FILE).write_text("\n".join(data.labels) + "\n")
     recipe.write(run.average.network.cpu(), data.labels, arguments.out)
     _log.info("wrote %s and %s in %s", recipe.file, LABELS_FILE, arguments.out)
+
+
+def settling(  # noqa: PLR0913, PLR0917 - the first four belong to the run, three to the step
+    data: Dataset,
+    schedule: Schedule,
+    whole_wh: tuple[int, int],
+    share: float,
+    step: int,
+    size_wh: tuple[int, int],
+    chance: np.random.Generator,
+) -> Batch:
+    """Return a batch; in the last `share` of the steps its frames are changed a little only."""
+    settled = step >= (1 - share) * schedule.steps
+    jitter = Jitter(whole_wh, **_LITTLE) if settled else Jitter(whole_wh)
+    return batch_of(data, schedule.batch, jitter, step, size_wh, chance)
 
 
 def batch_of(
@@ -183,6 +199,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="default: the network's own")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--rate", type=float)
+    parser.add_argument(
+        "--settle", type=float, default=0.0, metavar="SHARE",
+        help="of the steps, the last ones, on frames nearly as they are",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--threads", type=int, default=2)

@@ -34,13 +34,15 @@ _AHEAD = 2
 _EVERY = 20
 """Steps between lines of the loss curve."""
 _LARGEST_GRADIENT = 10.0
+_LEAST = 0.005
+"""Share of the rate that the last step still has."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long to train, and how fast: AdamW, warm-up, then a cosine to a fiftieth."""
+    """How long to train, and how fast: AdamW, warm-up, then a cosine to nearly nothing."""
 
     steps: int
     batch: int = 16
@@ -62,7 +64,7 @@ class Schedule:
         if step < self.warm_up:
             return self.rate * (step + 1) / self.warm_up
         share = (step - self.warm_up) / max(1, self.steps - self.warm_up)
-        return self.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * share)) / 2)
+        return self.rate * (_LEAST + (1 - _LEAST) * (1 + math.cos(math.pi * share)) / 2)
 
     def size_at(self, step: int) -> tuple[int, int]:
         """Return the input's width and height at a step."""

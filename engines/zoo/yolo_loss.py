@@ -149,9 +149,12 @@ def complete_iou(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def _overlap(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    low = torch.maximum(one[..., :2], other[..., :2])
-    high = torch.minimum(one[..., 2:], other[..., 2:])
-    common = (high - low).clamp(min=0).prod(-1)
-    areas = (one[..., 2:] - one[..., :2]).prod(-1) + (other[..., 2:] - other[..., :2]).prod(-1)
+    # Side by side: reducing over an axis of two takes several times as long.
+    left, top, right, bottom = one.unbind(-1)
+    start, above, end, below = other.unbind(-1)
+    width = torch.minimum(right, end) - torch.maximum(left, start)
+    height = torch.minimum(bottom, below) - torch.maximum(top, above)
+    common = width.clamp(min=0) * height.clamp(min=0)
+    areas = (right - left) * (bottom - top) + (end - start) * (below - above)
     union = areas - common + _TINY
     return common / union, union

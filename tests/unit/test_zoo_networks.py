@@ -13,6 +13,8 @@ from engines.zoo import faster_rcnn, faster_rcnn_loss, yolo, yolo_loss  # noqa: 
 from engines.zoo.training import Run, Schedule  # noqa: E402
 from engines.zoo.yolo_loss import Truth  # noqa: E402
 
+# Networks this small wait for each other's threads far longer than they compute.
+torch.set_num_threads(1)
 SIZE = (96, 64)
 TORCHVISION = {
     "backbone.body.conv1.weight", "backbone.body.bn1.running_var",

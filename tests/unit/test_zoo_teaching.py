@@ -1,0 +1,105 @@
+"""What the built-in detectors are told to say: which boxes are things, and how far off they are."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: pip install 'aisle-edge[train]'")
+
+from engines.zoo import faster_rcnn_loss as taught  # noqa: E402
+from engines.zoo import train  # noqa: E402
+from engines.zoo.dataset import Dataset  # noqa: E402
+from engines.zoo.scenes import ANNOTATIONS, FRAMES  # noqa: E402
+from engines.zoo.training import Schedule  # noqa: E402
+from engines.zoo.yolo_loss import Truth, complete_iou, iou  # noqa: E402
+
+NONE = torch.zeros(0, 4)
+
+
+def _truth(*boxes, ignored=NONE):
+    return Truth(torch.tensor(boxes), torch.zeros(len(boxes), dtype=torch.long), ignored)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "kind"),
+    [
+        ((0.0, 0.0, 10.0, 8.0), 1),  # IoU 0.8
+        ((0.0, 0.0, 10.0, 4.0), -1),  # 0.4: neither
+        ((0.0, 0.0, 10.0, 2.0), 0),  # 0.2
+        ((50.0, 50.0, 60.0, 60.0), 0),
+    ],
+)
+def test_an_anchor_holds_a_thing_by_its_overlap(anchor, kind):
+    exact = (0.0, 0.0, 10.0, 10.0)
+
+    kinds, _ = taught._anchor_kinds(torch.tensor([exact, anchor]), _truth(exact))
+
+    assert kinds.tolist() == [1, kind]
+
+
+def test_the_best_anchor_of_a_thing_learns_it_however_little_it_overlaps():
+    anchors = torch.tensor([[0.0, 0.0, 10.0, 2.0], [0.0, 0.0, 10.0, 1.0]])
+
+    kinds, owner = taught._anchor_kinds(
+        anchors, _truth((50.0, 50.0, 60.0, 60.0), (0.0, 0.0, 10.0, 10.0))
+    )
+
+    assert kinds.tolist() == [1, 0]
+    assert owner[0] == 1
+
+
+def test_an_anchor_on_what_is_ignored_is_no_background():
+    anchors = torch.tensor([[20.0, 20.0, 30.0, 30.0], [50.0, 50.0, 60.0, 60.0]])
+
+    kinds, _ = taught._anchor_kinds(anchors, _truth((0.0, 0.0, 10.0, 10.0), ignored=anchors[:1]))
+
+    assert kinds.tolist() == [-1, 0]
+
+
+def test_a_right_correction_costs_nothing():
+    boxes, targets = torch.tensor([[0.0, 0.0, 10.0, 20.0]]), torch.tensor([[2.0, -1.0, 14.0, 18.0]])
+    right = taught.encode(boxes, targets) * torch.tensor(taught._WEIGHTS)
+
+    assert taught._box_loss(boxes, right, targets) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("off", [(1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, -1.0)])
+def test_a_correction_costs_more_the_further_it_is_off(off):
+    boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
+
+    little, much = (taught._box_loss(boxes, torch.tensor([off]) * k, boxes) for k in (0.5, 1.0))
+
+    assert 0 < little < much
+
+
+def test_complete_iou_tells_boxes_apart_that_overlap_alike():
+    one = torch.tensor([[0.0, 0.0, 10.0, 10.0]] * 3)
+    # Not at all, near and far; and half, side by side.
+    other = torch.tensor([[12.0, 0.0, 22.0, 10.0], [40.0, 0.0, 50.0, 10.0], [0.0, 0.0, 10.0, 10.0]])
+
+    near, far, same = complete_iou(one, other).tolist()
+
+    assert iou(one, other).tolist() == pytest.approx([0, 0, 1])
+    assert far < near < 0
+    assert same == pytest.approx(1)
+
+
+@pytest.mark.needs("cv2")
+def test_at_the_end_frames_are_shown_nearly_as_they_are(tmp_path):
+    np.save(tmp_path / FRAMES, np.zeros((1, 64, 96, 3), np.uint8))
+    thing = {"image_id": 0, "category_id": 1, "bbox": [24, 16, 48, 32]}
+    images = [{"id": 0, "width": 96, "height": 64, "file_name": "0"}]
+    coco = {"images": images, "categories": [{"id": 1, "name": "box"}], "annotations": [thing]}
+    (tmp_path / ANNOTATIONS).write_text(json.dumps(coco))
+    data, schedule = Dataset([tmp_path]), Schedule(100, batch=16)
+
+    def widths(step):
+        chance = np.random.default_rng(step)
+        _, truths = train.settling(data, schedule, (96, 64), 0.3, step, (96, 64), chance)
+        return torch.cat([one.boxes[:, 2] - one.boxes[:, 0] for one in truths])
+
+    assert (widths(69) - 48).abs().max() > 48 * 0.15
+    assert (widths(70) - 48).abs().max() < 48 * 0.15
