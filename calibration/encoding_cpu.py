@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from onnx import helper
 
 from .convolution import bias_of
-from .rectifiers import taken_in
+from .rectifiers import rectified, taken_in
+from .scales import Weights
+from .stem import COLOURS, PIXELS, find_stem
 from .topology import MOVES
 from .writer import Writer
 
@@ -18,12 +22,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .prelude import Prelude
-    from .scales import Scale, Weights
+    from .scales import Scale
+    from .stem import Stem
     from .topology import Topology
 
 _WITH_CONSTANTS = frozenset({"Add", "Mul", "MatMul"})
 _PASSED = MOVES | {"Relu", "Clip"}
 """Ops that ONNX Runtime looks through, or carries a QuantizeLinear through, to a convolution."""
+_TO_PLANES = [0, 3, 1, 2]
+_TO_PIXELS = [0, 2, 3, 1]
 
 
 def encode(  # noqa: PLR0913, PLR0917 - the parts of one calibration
@@ -40,89 +47,170 @@ def encode(  # noqa: PLR0913, PLR0917 - the parts of one calibration
     `integer` names, by its first output, each node that is to run in 8 bits; `biases` replaces
     biases of convolutions, by output name.
     """
-    writer = Writer(scales)
-    skipped: set[str] = set()
-    if prelude.scale is not None and prelude.tensor in scales:
-        skipped = {node.output[0] for node in prelude.nodes}
-        _write_pixels(writer, topology, prelude)
+    encoder = _Encoder(topology, integer, scales, rounded, biases)
+    height, width = (d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:3])
+    encoder.write_front(prelude, (height, width))
     for node in topology.nodes:
-        if node.output[0] in skipped:
-            continue
-        copy = writer.rewired(node)
-        if taken_in(topology, node, integer, scales):
+        encoder.write(node)
+    return encoder.writer.finish(model)
+
+
+class _Encoder:
+    """Writes the nodes of a graph one after the other."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        integer: Collection[str],
+        scales: Mapping[str, Scale],
+        rounded: Mapping[str, Weights],
+        biases: Mapping[str, npt.NDArray[np.float32]],
+    ) -> None:
+        self.writer = Writer(scales)
+        self._topology = topology
+        self._integer = integer
+        self._rounded = rounded
+        self._biases = biases
+        self._written: set[str] = set()
+
+    def write_front(self, prelude: Prelude, size: tuple[int, int]) -> None:
+        """Write what leads from the frames to the network, and the convolution that reads it."""
+        if prelude.scale is None:
+            return
+        stem = find_stem(self._topology, prelude, size)
+        quantised = prelude.tensor in self.writer.scales
+        if stem is not None and quantised and stem.conv.output[0] in self._integer:
+            self._written |= {node.output[0] for node in prelude.nodes}
+            self._write_stem(stem, prelude, size)
+        elif quantised:
+            self._written |= {node.output[0] for node in prelude.nodes}
+            self._write_pixels(prelude)
+
+    def write(self, node: onnx.NodeProto) -> None:
+        """Write a node, unless it is there already."""
+        if node.output[0] in self._written:
+            return
+        writer, output = self.writer, node.output[0]
+        copy = self._rectifier(node)
+        if node.op_type == "Conv":
+            weights = self._rounded.get(output) if output in self._integer else None
+            bias = self._biases.get(output, bias_of(self._topology, node))
+            if weights is not None:
+                self._weigh(copy, node.input[0], weights, bias)
+            elif output in self._biases:
+                del copy.input[2:]
+                copy.input.append(writer.constant(f"{output}/bias", bias))
+        elif output in self._integer and node.op_type in _WITH_CONSTANTS:
+            self._write_constants(node, copy)
+        writer.emit(copy, fenced=self._would_be_rounded(node))
+
+    def _weigh(
+        self,
+        copy: onnx.NodeProto,
+        read: str,
+        weights: Weights,
+        bias: npt.NDArray[np.float32],
+    ) -> None:
+        """Give a convolution that reads tensor `read` integer weights and bias."""
+        output = copy.output[0]
+        products = weights.scales.astype(np.float64) * self.writer.scales[read].scale
+        integers = np.rint(bias / products).astype(np.int32)
+        steps = products.astype(np.float32)
+        del copy.input[1:]
+        copy.input.append(self.writer.weights(output, weights))
+        copy.input.append(self.writer.per_channel(f"{output}/bias", integers, steps))
+
+    def _write_pixels(self, prelude: Prelude) -> None:
+        """Move the pixels as integers: they already are the quantised tensor."""
+        name = self._topology.inputs[0]
+        for move in prelude.moves:
+            moved = onnx.NodeProto()
+            moved.CopyFrom(move)
+            moved.input[0] = name
+            name = moved.output[0] = f"{move.output[0]}/q"
+            self.writer.nodes.append(moved)
+        self.writer.dequantise(prelude.tensor, name)
+
+    def _write_stem(self, stem: Stem, prelude: Prelude, size: tuple[int, int]) -> None:
+        """Let the first convolution read the frames themselves, their colours in their order."""
+        writer, output = self.writer, stem.conv.output[0]
+        chain = self._to_quantised(stem.conv)
+        stem = replace(stem, grouped=stem.grouped and bool(chain))
+        self._written |= {node.output[0] for node in (chain if stem.grouped else [stem.conv])}
+        frames = self._topology.inputs[0]
+        if stem.grouped:
+            shape = [0, 0, size[1] // PIXELS, PIXELS * COLOURS]
+            frames = writer.reshaped(frames, f"{frames}/grouped", shape)
+        writer.dequantise(
+            prelude.tensor, writer.transposed(frames, f"{prelude.tensor}/q", _TO_PLANES)
+        )
+        conv = writer.rewired(stem.conv)
+        bias = self._biases.get(output, bias_of(self._topology, stem.conv))
+        rounded = self._rounded[output]
+        weights = Weights(stem.weights(rounded.integers), stem.spread(rounded.scales))
+        self._weigh(conv, prelude.tensor, weights, stem.spread(bias))
+        if not stem.grouped:
+            writer.emit(conv)
+            return
+        del conv.attribute[:]
+        conv.attribute.extend(helper.make_attribute(k, v) for k, v in stem.attributes.items())
+        writer.nodes.append(conv)
+        for node in chain[1:]:
+            writer.nodes.append(self._rectifier(node))
+        self._ungroup(chain[-1].output[0], size[1] // stem.window.strides[1], len(bias))
+
+    def _ungroup(self, name: str, width: int, channels: int) -> None:
+        """Quantise a tensor whose channels hold neighbours, and put these in a row."""
+        writer = self.writer
+        integers = writer.quantise(name, f"{name}/grouped/q")
+        pixels = writer.transposed(integers, f"{name}/grouped/pixels", _TO_PIXELS)
+        row = writer.reshaped(pixels, f"{name}/pixels", [0, 0, width, channels])
+        writer.dequantise(name, writer.transposed(row, f"{name}/q", _TO_PLANES))
+
+    def _to_quantised(self, conv: onnx.NodeProto) -> list[onnx.NodeProto]:
+        """Return a convolution, and the rectifier if that is between it and its quantisation.
+
+        Nothing where its output is not quantised at once.
+        """
+        if conv.output[0] in self.writer.scales:
+            return [conv]
+        if rectified(self._topology, conv.output[0]):
+            (node,) = self._topology.consumers[conv.output[0]]
+            if node.output[0] in self._integer and node.output[0] in self.writer.scales:
+                return [conv, node]
+        return []
+
+    def _rectifier(self, node: onnx.NodeProto) -> onnx.NodeProto:
+        copy = self.writer.rewired(node)
+        if taken_in(self._topology, node, self._integer, self.writer.scales):
             # Not left out: whoever looks into the graph finds its tensors by their names.
             del copy.input[1:], copy.attribute[:]
             copy.op_type = "Identity"
-        if node.op_type == "Conv":
-            weights = rounded.get(node.output[0]) if node.output[0] in integer else None
-            _weigh(writer, topology, node, copy, biases, weights)
-        elif node.output[0] in integer and node.op_type in _WITH_CONSTANTS:
-            _write_constants(writer, topology, node, copy)
-        writer.emit(copy, fenced=_would_be_rounded(writer, topology, node, integer))
-    return writer.finish(model)
+        return copy
 
+    def _write_constants(self, node: onnx.NodeProto, copy: onnx.NodeProto) -> None:
+        for index, name in enumerate(node.input):
+            values = self._topology.constant(name)
+            if values is not None:
+                copy.input[index] = self.writer.quantised_constant(name, values)
 
-def _would_be_rounded(
-    writer: Writer, topology: Topology, node: onnx.NodeProto, integer: Collection[str]
-) -> bool:
-    """Return whether ONNX Runtime would quantise a float convolution by itself.
+    def _would_be_rounded(self, node: onnx.NodeProto) -> bool:
+        """Return whether ONNX Runtime would quantise a float convolution by itself.
 
-    Where its input and its output are quantised, WeightBiasQuantization does: with one scale for
-    the weights of all channels, which is more noise than the layer was kept in float for.
-    """
-    if node.op_type != "Conv" or node.output[0] in integer or node.input[0] not in writer.scales:
-        return False
-    return _quantised_behind(writer, topology, node.output[0])
+        Where its input and its output are quantised, WeightBiasQuantization does: with one scale
+        for the weights of all channels, more noise than the layer was kept in float for.
+        """
+        if (
+            node.op_type != "Conv"
+            or node.output[0] in self._integer
+            or node.input[0] not in self.writer.scales
+        ):
+            return False
+        return self._quantised_behind(node.output[0])
 
-
-def _quantised_behind(writer: Writer, topology: Topology, name: str) -> bool:
-    """Return whether a tensor is quantised, at once or after a rectifier and moves."""
-    return name in writer.scales or any(
-        reader.op_type in _PASSED and _quantised_behind(writer, topology, reader.output[0])
-        for reader in topology.consumers[name]
-    )
-
-
-def _write_pixels(writer: Writer, topology: Topology, prelude: Prelude) -> None:
-    """Move the pixels as integers: they already are the quantised tensor."""
-    name = topology.inputs[0]
-    for move in prelude.moves:
-        moved = onnx.NodeProto()
-        moved.CopyFrom(move)
-        moved.input[0] = name
-        name = moved.output[0] = f"{move.output[0]}/q"
-        writer.nodes.append(moved)
-    writer.dequantise(prelude.tensor, name)
-
-
-def _write_constants(
-    writer: Writer, topology: Topology, node: onnx.NodeProto, copy: onnx.NodeProto
-) -> None:
-    for index, name in enumerate(node.input):
-        values = topology.constant(name)
-        if values is not None:
-            copy.input[index] = writer.quantised_constant(name, values)
-
-
-def _weigh(  # noqa: PLR0913, PLR0917
-    writer: Writer,
-    topology: Topology,
-    conv: onnx.NodeProto,
-    copy: onnx.NodeProto,
-    biases: Mapping[str, npt.NDArray[np.float32]],
-    quantised: Weights | None,
-) -> None:
-    """Give a convolution its bias, and its weights if they are integers."""
-    output = conv.output[0]
-    bias = biases.get(output, bias_of(topology, conv))
-    if quantised is None:
-        if output in biases:
-            del copy.input[2:]
-            copy.input.append(writer.constant(f"{output}/bias", bias))
-        return
-    step = writer.scales[conv.input[0]].scale
-    products = quantised.scales.astype(np.float64) * step
-    integers = np.rint(bias / products).astype(np.int32)
-    del copy.input[1:]
-    copy.input.append(writer.weights(output, quantised))
-    copy.input.append(writer.per_channel(f"{output}/bias", integers, products.astype(np.float32)))
+    def _quantised_behind(self, name: str) -> bool:
+        """Return whether a tensor is quantised, at once or after a rectifier and moves."""
+        return name in self.writer.scales or any(
+            reader.op_type in _PASSED and self._quantised_behind(reader.output[0])
+            for reader in self._topology.consumers[name]
+        )

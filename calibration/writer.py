@@ -43,10 +43,12 @@ class Writer:
                 self._fences[name] = f"{name}/fenced"
                 self._node("LeakyRelu", [name], self._fences[name], alpha=1.0)
             if name in self.scales:
-                parameters = self._parameters(self.scales[name])
-                source = self._fences.get(name, name)
-                self._node("QuantizeLinear", [source, *parameters], f"{name}/q")
-                self.dequantise(name, f"{name}/q")
+                self.dequantise(name, self.quantise(name, f"{name}/q"))
+
+    def quantise(self, name: str, integers: str) -> str:
+        """Write the integers of a tensor, to be had as `integers`; return that."""
+        parameters = self._parameters(self.scales[name])
+        return self._node("QuantizeLinear", [self._fences.get(name, name), *parameters], integers)
 
     def dequantise(self, name: str, integers: str) -> None:
         """Write tensor `name` as what its integers stand for."""
@@ -68,6 +70,15 @@ class Writer:
             elif name in self._fences:
                 copy.input[index] = self._fences[name]
         return copy
+
+    def transposed(self, name: str, output: str, perm: list[int]) -> str:
+        """Write a tensor with its axes in another order; return `output`."""
+        return self._node("Transpose", [name], output, perm=perm)
+
+    def reshaped(self, name: str, output: str, shape: list[int]) -> str:
+        """Write a tensor in another shape, 0 for a side that stays; return `output`."""
+        stored = self.constant(f"{output}/shape", np.array(shape, np.int64))
+        return self._node("Reshape", [name, stored], output)
 
     def constant(self, name: str, values: npt.NDArray[Any]) -> str:
         """Store a constant as it is; return its name."""
@@ -120,7 +131,10 @@ class Writer:
             ),
         )
 
-    def _node(self, op: str, inputs: list[str], output: str, **attributes: float) -> None:
+    def _node(
+        self, op: str, inputs: list[str], output: str, **attributes: float | list[int]
+    ) -> str:
         node = helper.make_node(op, inputs, [output], name=output)
         node.attribute.extend(helper.make_attribute(k, v) for k, v in attributes.items())
         self.nodes.append(node)
+        return output
