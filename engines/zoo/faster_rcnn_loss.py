@@ -8,7 +8,7 @@ from torch.nn import functional
 from engines.zoo.faster_rcnn import FasterRcnn, Regions, normalised
 from engines.zoo.yolo_loss import Truth, complete_iou, iou
 
-_ANCHORS, _PROPOSALS = 256, 128
+_ANCHORS, _PROPOSALS = 256, 160
 """Of each frame that are learned from."""
 _ANCHOR_THING, _ANCHOR_NONE = 0.5, 0.3
 """IoU from which on an anchor holds a thing, and below which it holds none.
@@ -19,12 +19,18 @@ _PROPOSAL_THING = 0.5
 _HALF, _QUARTER = 0.5, 0.25
 _PER_LEVEL, _KEPT, _NMS_IOU = 300, 200, 0.7
 _NMS_STEPS = 8
-_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+Weights = tuple[float, float, float, float]
+_WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)
+_ANCHOR_WEIGHTS: Weights = (1.0, 1.0, 1.0, 1.0)
 _BETA = 1 / 9
 _LARGEST_GROWTH = 4.135
-_OVERLAP_GAIN = 3.0
+_GAIN, _ANCHOR_GAIN = 3.0, 1.5
 """Of what a corrected box lacks in CIoU, beside the smooth L1 loss of the four numbers: mAP asks
 for IoU up to 0.95, and a pixel off is little in one and much in the other where boxes are small."""
+_SHAKEN, _SHAKE = 2, 0.12
+"""How often each true box is among the proposals, and how far its sides are moved, in shares of
+them. torchvision has it there once and as it is: the head then learns to leave such boxes alone,
+and at run time there are none."""
 _IGNORED = -1
 
 
@@ -41,18 +47,21 @@ def loss(network: FasterRcnn, frames: torch.Tensor, truths: list[Truth]) -> dict
     boxes, classes, targets = (torch.cat([one[i] for one in picked]) for i in range(3))
     label = functional.cross_entropy(logits, classes)
     thing = (classes > 0).nonzero()[:, 0]
-    box = _box_loss(boxes[thing], deltas[thing, classes[thing]], targets[thing])
+    of_class = deltas[thing, classes[thing]]
+    box = _box_loss(boxes[thing], of_class, targets[thing], _WEIGHTS, _GAIN)
     box = box / max(1, len(classes))
     parts = {"anchor": anchor, "shift": shift, "label": label, "box": box}
     return parts | {"total": anchor + shift + label + box}
 
 
-def _box_loss(boxes: torch.Tensor, deltas: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return what corrected boxes are off, summed; all (P, 4)."""
-    weights = boxes.new_tensor(_WEIGHTS)
-    numbers = _smooth(deltas, encode(boxes, targets) * weights)
-    lacking = 1 - complete_iou(moved(boxes, deltas / weights), targets)
-    return numbers + _OVERLAP_GAIN * lacking.sum()
+def _box_loss(
+    boxes: torch.Tensor, deltas: torch.Tensor, targets: torch.Tensor, weights: Weights, gain: float
+) -> torch.Tensor:
+    """Return what boxes (P, 4) are off once `deltas`, `weights` times too large, moved them."""
+    weighing = boxes.new_tensor(weights)
+    numbers = _smooth(deltas, encode(boxes, targets) * weighing)
+    lacking = 1 - complete_iou(moved(boxes, deltas / weighing), targets)
+    return numbers + gain * lacking.sum()
 
 
 def encode(boxes: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -110,7 +119,8 @@ def _region_loss(regions: Regions, truths: list[Truth]) -> tuple[torch.Tensor, t
         wanted += [torch.ones_like(logits[-2]), torch.zeros_like(logits[-1])]
         aim = truth.boxes[owner[thing]]
         shift = regions.deltas[frame, thing]
-        shifts = shifts + _smooth(shift, encode(regions.anchors[thing], aim))
+        off = _box_loss(regions.anchors[thing], shift, aim, _ANCHOR_WEIGHTS, _ANCHOR_GAIN)
+        shifts = shifts + off
         count += len(thing) + len(none)
     anchor = functional.binary_cross_entropy_with_logits(torch.cat(logits), torch.cat(wanted))
     return anchor, shifts / max(1, count)
@@ -152,11 +162,17 @@ def _overlaps(
     return best, torch.where(mine, whose, owner), mine
 
 
+def shaken(boxes: torch.Tensor) -> torch.Tensor:
+    """Return boxes (N, 4), each side of each moved at random."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+    return boxes + torch.randn_like(boxes).clamp(-2, 2) * _SHAKE * sides
+
+
 def _pick_proposals(
     found: torch.Tensor, truth: Truth
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return some proposals, their class, 0 for background, and their true box."""
-    boxes = torch.cat([found, truth.boxes])
+    boxes = torch.cat([found, shaken(truth.boxes.repeat(_SHAKEN, 1))])
     if not len(truth.boxes):
         none = _some(torch.ones(len(boxes), dtype=torch.bool, device=boxes.device), _PROPOSALS)
         classes = torch.zeros(len(none), dtype=torch.long, device=boxes.device)

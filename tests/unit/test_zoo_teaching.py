@@ -59,20 +59,36 @@ def test_an_anchor_on_what_is_ignored_is_no_background():
     assert kinds.tolist() == [-1, 0]
 
 
+PLAIN = (1.0, 1.0, 1.0, 1.0)
+
+
 def test_a_right_correction_costs_nothing():
     boxes, targets = torch.tensor([[0.0, 0.0, 10.0, 20.0]]), torch.tensor([[2.0, -1.0, 14.0, 18.0]])
-    right = taught.encode(boxes, targets) * torch.tensor(taught._WEIGHTS)
+    right, weights = taught.encode(boxes, targets), (10.0, 10.0, 5.0, 5.0)
 
-    assert taught._box_loss(boxes, right, targets) == pytest.approx(0, abs=1e-5)
+    assert taught._box_loss(boxes, right, targets, PLAIN, 1.0) == pytest.approx(0, abs=1e-5)
+    weighed = right * torch.tensor(weights)
+    assert taught._box_loss(boxes, weighed, targets, weights, 1.0) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("off", [(1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, -1.0)])
 def test_a_correction_costs_more_the_further_it_is_off(off):
-    boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
+    boxes, shift = torch.tensor([[0.0, 0.0, 10.0, 20.0]]), torch.tensor([off])
 
-    little, much = (taught._box_loss(boxes, torch.tensor([off]) * k, boxes) for k in (0.5, 1.0))
+    little, much = (taught._box_loss(boxes, shift * far, boxes, PLAIN, 1.0) for far in (0.05, 0.1))
 
     assert 0 < little < much
+
+
+def test_true_boxes_are_shaken_before_they_are_proposed():
+    exact = torch.tensor([[10.0, 10.0, 50.0, 90.0]]).repeat(200, 1)
+    torch.manual_seed(0)
+
+    overlap = torch.diagonal(iou(exact[:, None], taught.shaken(exact)[None]))
+
+    assert overlap.max() < 1
+    assert 0.7 < overlap.median() < 0.9
+    assert (overlap > 0.5).float().mean() > 0.95
 
 
 def test_complete_iou_tells_boxes_apart_that_overlap_alike():
