@@ -9,12 +9,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from . import integer_ops
 from .convolution import bias_of
 from .rectifiers import rectified, taken_in
 from .scales import Weights
 from .stem import COLOURS, PIXELS, find_stem
 from .topology import MOVES
-from .writer import Writer
+from .writer import TO_PIXELS, TO_PLANES, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 _WITH_CONSTANTS = frozenset({"Add", "Mul", "MatMul"})
 _PASSED = MOVES | {"Relu", "Clip"}
 """Ops that ONNX Runtime looks through, or carries a QuantizeLinear through, to a convolution."""
-_TO_PLANES = [0, 3, 1, 2]
-_TO_PIXELS = [0, 2, 3, 1]
 
 
 def encode(  # noqa: PLR0913, PLR0917 - the parts of one calibration
@@ -85,10 +84,15 @@ class _Encoder:
         elif quantised:
             self._written |= {node.output[0] for node in prelude.nodes}
             self._write_pixels(prelude)
+        elif stem is not None:
+            self._written |= {node.output[0] for node in (*prelude.nodes, stem.conv)}
+            self._write_float_stem(replace(stem, grouped=False), prelude.tensor, prelude.scale)
 
     def write(self, node: onnx.NodeProto) -> None:
         """Write a node, unless it is there already."""
         if node.output[0] in self._written:
+            return
+        if node.output[0] in self._integer and integer_ops.write(self.writer, self._topology, node):
             return
         writer, output = self.writer, node.output[0]
         copy = self._rectifier(node)
@@ -131,6 +135,20 @@ class _Encoder:
             self.writer.nodes.append(moved)
         self.writer.dequantise(prelude.tensor, name)
 
+    def _write_float_stem(self, stem: Stem, tensor: str, scale: Scale) -> None:
+        """Move the pixels as integers, and let the weights put them in order and scale them."""
+        writer, frames = self.writer, self._topology.inputs[0]
+        name = writer.cast(
+            writer.transposed(frames, f"{tensor}/planes", TO_PLANES), f"{tensor}/cast"
+        )
+        if scale.zero_point:
+            name = writer.subtracted(name, f"{tensor}/centred", float(scale.zero_point))
+        conv = writer.rewired(stem.conv)
+        weights = stem.weights(stem.values * np.float32(scale.scale))
+        conv.input[0] = name
+        conv.input[1] = writer.constant(f"{conv.output[0]}/weight", weights)
+        writer.emit(conv)
+
     def _write_stem(self, stem: Stem, prelude: Prelude, size: tuple[int, int]) -> None:
         """Let the first convolution read the frames themselves, their colours in their order."""
         writer, output = self.writer, stem.conv.output[0]
@@ -142,7 +160,7 @@ class _Encoder:
             shape = [0, 0, size[1] // PIXELS, PIXELS * COLOURS]
             frames = writer.reshaped(frames, f"{frames}/grouped", shape)
         writer.dequantise(
-            prelude.tensor, writer.transposed(frames, f"{prelude.tensor}/q", _TO_PLANES)
+            prelude.tensor, writer.transposed(frames, f"{prelude.tensor}/q", TO_PLANES)
         )
         conv = writer.rewired(stem.conv)
         bias = self._biases.get(output, bias_of(self._topology, stem.conv))
@@ -163,9 +181,9 @@ class _Encoder:
         """Quantise a tensor whose channels hold neighbours, and put these in a row."""
         writer = self.writer
         integers = writer.quantise(name, f"{name}/grouped/q")
-        pixels = writer.transposed(integers, f"{name}/grouped/pixels", _TO_PIXELS)
+        pixels = writer.transposed(integers, f"{name}/grouped/pixels", TO_PIXELS)
         row = writer.reshaped(pixels, f"{name}/pixels", [0, 0, width, channels])
-        writer.dequantise(name, writer.transposed(row, f"{name}/q", _TO_PLANES))
+        writer.dequantise(name, writer.transposed(row, f"{name}/q", TO_PLANES))
 
     def _to_quantised(self, conv: onnx.NodeProto) -> list[onnx.NodeProto]:
         """Return a convolution, and the rectifier if that is between it and its quantisation.

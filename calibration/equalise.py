@@ -42,9 +42,11 @@ def equalised(
         for node in topology.nodes
         if (conv := _maker(topology, node)) is not None and _read_by_convolutions(topology, node)
     }
-    peaks = _peaks(model, [*makers], frames, done)
     written = onnx.ModelProto()
     written.CopyFrom(model)
+    if not makers:
+        return written
+    peaks = _peaks(model, [*makers], frames, done)
     for name, conv in makers.items():
         gated = silu_input(topology, topology.producer[name]) is not None
         factors = _factors(peaks[name], _LEAST if gated else 0.0)

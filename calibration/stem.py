@@ -42,6 +42,8 @@ class Stem:
     """The only convolution that reads the image, and how."""
 
     conv: onnx.NodeProto
+    values: npt.NDArray[np.float32]
+    """Its weights (C, 3, kernel height, kernel width)."""
     order: tuple[int, ...]
     """Which channel of a frame each of its input channels is."""
     window: Window
@@ -101,7 +103,7 @@ def find_stem(topology: Topology, prelude: Prelude, size: tuple[int, int]) -> St
     window, values = window_of(topology, readers[0]), weights_of(topology, readers[0])
     if window is None or values is None or values.shape[1] != COLOURS:
         return None
-    return Stem(readers[0], order, window, _can_be_grouped(window, len(values), size))
+    return Stem(readers[0], values, order, window, _can_be_grouped(window, len(values), size))
 
 
 def _order(topology: Topology, prelude: Prelude) -> tuple[int, ...] | None:

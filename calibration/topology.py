@@ -19,6 +19,9 @@ MOVES = frozenset(
 """Ops whose every output value lies between input values or is 0: one scale serves both sides."""
 
 
+_FLOAT = onnx.TensorProto.FLOAT
+
+
 class Topology:
     """The wiring of one graph, which must not change while this is in use."""
 
@@ -35,7 +38,7 @@ class Topology:
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         self._types = {
-            value.name: value.type.tensor_type.elem_type
+            value.name: value.type.tensor_type
             for value in (*inferred.input, *inferred.value_info, *inferred.output)
         }
 
@@ -50,7 +53,13 @@ class Topology:
 
     def is_activation(self, name: str) -> bool:
         """Return whether a tensor is computed and float32."""
-        return name in self.producer and self._types.get(name) == onnx.TensorProto.FLOAT
+        kind = self._types.get(name)
+        return name in self.producer and kind is not None and kind.elem_type == _FLOAT
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return a tensor's sides, 0 for one that is not fixed; empty where nothing is known."""
+        kind = self._types.get(name)
+        return () if kind is None else tuple(side.dim_value for side in kind.shape.dim)
 
     def activations(self, names: list[str]) -> list[str]:
         """Return the float32 computed tensors among `names`, in order, each once."""

@@ -16,9 +16,14 @@ from onnx import helper, numpy_helper
 from .scales import unsigned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .scales import Scale, Weights
+
+
+TO_PLANES = [0, 3, 1, 2]
+"""Channels last (N, H, W, C) to channels first; `TO_PIXELS` is the way back."""
+TO_PIXELS = [0, 2, 3, 1]
 
 
 class Writer:
@@ -80,6 +85,28 @@ class Writer:
         stored = self.constant(f"{output}/shape", np.array(shape, np.int64))
         return self._node("Reshape", [name, stored], output)
 
+    def cast(self, name: str, output: str) -> str:
+        """Write integers as float32 numbers; return `output`."""
+        return self._node("Cast", [name], output, to=onnx.TensorProto.FLOAT)
+
+    def subtracted(self, name: str, output: str, value: float) -> str:
+        """Write a float32 tensor less a number; return `output`."""
+        stored = self.constant(f"{output}/value", np.array(value, np.float32))
+        return self._node("Sub", [name, stored], output)
+
+    def gathered(self, name: str, output: str, places: npt.NDArray[np.int64], axis: int) -> str:
+        """Write what a tensor has at these places of an axis; return `output`."""
+        stored = self.constant(f"{output}/places", places)
+        return self._node("Gather", [name, stored], output, axis=axis)
+
+    def padded(self, name: str, output: str, value: int, told: Sequence[str]) -> str:
+        """Write a uint8 tensor with a border of `value`; return `output`.
+
+        `told` are the inputs of a Pad whose sides it shall have.
+        """
+        border = self.constant(f"{output}/border", np.array(value, np.uint8))
+        return self._node("Pad", [name, told[1], border, *told[3:]], output)
+
     def constant(self, name: str, values: npt.NDArray[Any]) -> str:
         """Store a constant as it is; return its name."""
         self._constants[name] = numpy_helper.from_array(values, name)
@@ -110,15 +137,21 @@ class Writer:
         return self.per_channel(f"{output}/weight", quantised.integers, quantised.scales)
 
     def finish(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """Return `model` with these nodes for its own, and only the constants that they read."""
+        """Return `model` with these nodes for its own, and only what of them is read."""
         written = onnx.ModelProto()
         written.CopyFrom(model)
         graph = written.graph
         read = {name for node in self.nodes for name in node.input}
+        nodes = [
+            node
+            for node in self.nodes
+            if node.op_type != "DequantizeLinear" or node.output[0] in read
+        ]
+        read = {name for node in nodes for name in node.input}
         kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
         for field in (graph.node, graph.value_info, graph.initializer):
             del field[:]
-        graph.node.extend(self.nodes)
+        graph.node.extend(nodes)
         graph.initializer.extend([*kept, *self._constants.values()])
         return written
 

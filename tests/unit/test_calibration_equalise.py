@@ -69,6 +69,15 @@ def test_channels_that_are_nearly_equal_cost_nothing():
     assert [n.op_type for n in found.graph.node] == [n.op_type for n in model.graph.node]
 
 
+def test_a_network_without_such_channels_stays_as_it_is():
+    model = chain("Relu")
+    for node in model.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Tanh"
+    found = equalised(model, frames(), lambda _: None)
+    assert found.SerializeToString() == model.SerializeToString()
+
+
 def test_what_more_than_convolutions_read_is_left_alone():
     model = fold(network(spread=100.0))  # its s1 is concatenated, too
     found = equalised(model, frames(), lambda _: None)

@@ -139,3 +139,19 @@ def test_onnxruntime_moves_no_pixel_before_the_first_convolution(tmp_path):
     front = [node.op_type for node in optimised]
     assert front[:2] == ["Reshape", "QLinearConv"]
     assert "Transpose" not in front[: front.index("QLinearSigmoid")]
+
+
+@pytest.mark.parametrize("offset", [0, 127])
+def test_kept_in_float_it_reads_the_frames_too(offset):
+    model = network()
+    if offset:
+        planes = next(node for node in model.graph.node if node.output[0] == "pixels")
+        planes.input[0] = "centred"
+        centre = helper.make_node("Sub", ["planes", "offset"], ["centred"])
+        model.graph.node.insert(list(model.graph.node).index(planes), centre)
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(offset), "offset"))
+    measured = measure(model, frames())
+    graph = measured.encode_cpu([layer.name for layer in measured.layers])
+    ops = [node.op_type for node in graph.graph.node]
+    assert ops[: ops.index("Conv") + 1] == ["Transpose", "Cast", *["Sub"] * (offset > 0), "Conv"]
+    np.testing.assert_allclose(scores(graph, frames()), scores(model, frames()), atol=1e-5)
