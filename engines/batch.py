@@ -35,6 +35,9 @@ def with_free_batch(model: onnx.ModelProto, batch: int) -> onnx.ModelProto | Non
         return None
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
+    if not all(value.type.tensor_type.shape.dim for value in freed.graph.output):
+        _log.info("the batch stays %d: an output has no axis for it", batch)
+        return None
     _free_shapes(freed, batch)
     for value in (*freed.graph.input, *freed.graph.output):
         leading = value.type.tensor_type.shape.dim[0]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -114,10 +115,15 @@ def _common(names: list[str], above: dict[str, str | None], depth: dict[str, int
 def _threshold(graph: onnx.GraphProto, nms: onnx.NodeProto) -> float | None:
     if nms.op_type != "NonMaxSuppression":
         value = attribute(nms, "iou_threshold")
-        return None if value is None else float(value)
+        return None if value is None else _as_written(value)
     given = nms.input[_IOU] if len(nms.input) > _IOU else ""
     known = constants(graph).get(given)
     for node in graph.node:
         if node.op_type == "Constant" and given in node.output:
             known = attribute(node, "value")
-    return None if known is None else float(numpy_helper.to_array(known).item())
+    return None if known is None else _as_written(numpy_helper.to_array(known).item())
+
+
+def _as_written(value: float) -> float:
+    """Return 0.7 for the float32 nearest to it."""
+    return float(str(np.float32(value)))

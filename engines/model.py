@@ -124,6 +124,7 @@ def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
     spell_out(model)
     fold_focus(model, image.name)
     fold_assignments(model)
+    _state_output_shapes(model)
     freed = with_free_batch(model, batch)
     if freed is None and batch > 1:
         raise ModelError(
@@ -286,6 +287,15 @@ def _tidy(model: onnx.ModelProto) -> None:
         node.doc_string = ""
     for value in _values(model):
         value.doc_string = ""
+
+
+def _state_output_shapes(model: onnx.ModelProto) -> None:
+    """Write what can be inferred of them: not every exporter states them, nor does a cut."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    known = {value.name: value for value in inferred.output}
+    for value in model.graph.output:
+        if not value.type.tensor_type.shape.dim:
+            value.CopyFrom(known[value.name])
 
 
 def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:

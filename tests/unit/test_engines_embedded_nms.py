@@ -31,6 +31,14 @@ def test_it_detects_what_the_same_model_without_nms_detects(tmp_path, name, plug
     by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(wanted, pixels))
 
 
+def test_it_is_cut_from_a_graph_that_its_exporter_simplified(tmp_path):
+    model = with_nms(networks.ultralytics(corners=True), turned=True, iou=0.7)
+
+    adapted = by_hand.understood(tmp_path, by_hand.simplified(model))
+
+    assert (adapted.family.name, adapted.iou) == ("ultralytics", 0.7)
+
+
 def test_it_is_said_what_was_cut_and_its_overlap_is_kept(tmp_path):
     lines = by_hand.understood(tmp_path, with_nms(networks_yolo.yolov5(), iou=0.55)).explain()
 

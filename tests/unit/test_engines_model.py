@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from engines.errors import ModelError
 from engines.graph import GraphBuilder, opset_of
 from engines.model import load_source, prepare
-from tests import networks
+from tests import by_hand, networks
 
 
 def saved(folder, model):
@@ -219,6 +219,26 @@ def _unfold(model, conv):
     add = helper.make_node("Add", [f"{output}/bare", f"{output}/bias"], [output])
     model.graph.node.insert(position + 1, add)
     model.graph.node.insert(position, reshape)
+
+
+def test_an_output_whose_shape_is_not_stated_gets_it(tmp_path):
+    model = by_hand.simplified(networks.yolox())
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+
+    network = prepared(tmp_path, model)
+
+    assert network.outputs == {"output": ("batch", networks.anchor_count((64, 64)), 8)}
+
+
+def test_an_output_without_a_batch_leaves_it_at_one(tmp_path):
+    model = networks.yolox()
+    graph = GraphBuilder(model, "scalar/")
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info(graph.op("ReduceMax", "output", keepdims=0), 1, [])
+    )
+
+    assert not prepared(tmp_path, model).batched
 
 
 def test_weights_listed_as_inputs_are_no_inputs(tmp_path):
