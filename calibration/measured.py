@@ -11,6 +11,7 @@ from .errors import CalibrationError
 from .fallback import without
 from .groups import groups
 from .layers import Layer, shares
+from .seen import Seen
 from .tail import body, influence
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
     """Told (what is being done, how many are done, of how many)."""
 
+CPU, TENSORRT = "cpu", "tensorrt"
+"""The encodings, as the report names them."""
 _REPORTED = 8
 
 
@@ -95,7 +98,7 @@ class Measured:
         self._refuse_unknown(in_float)
         topology, placement = self._source.topology, self._cpu
         nodes = without(topology, placement.nodes, [*in_float])
-        tensors = {name for group in groups(topology, nodes) for name in group}
+        tensors = _tensors(topology, nodes)
         errors = {
             name: error
             for name, error in placement.errors.items()
@@ -128,6 +131,45 @@ class Measured:
             placement.rounded,
             _corrected(topology, errors),
         )
+
+    def alone(self, encoding: str, name: str) -> onnx.ModelProto:
+        """Return the float graph with one layer in 8 bits: the loss that it would be spared.
+
+        That is the rounding of its weights, of its input and, in the CPU encoding, of what the
+        activation before it reads.
+        """
+        topology, placement = self._source.topology, self._placed(encoding)
+        seen = Seen(topology, placement.scales)
+        copy = seen.writer.untouched(topology.producer[name])
+        copy.input[0] = seen.tensor(copy.input[0])
+        copy.input[1] = seen.writer.weights(name, placement.rounded[name])
+        del copy.input[2:]
+        bias = _corrected(topology, {name: placement.errors[name]})[name]
+        copy.input.append(seen.writer.constant(f"{name}/bias", bias))
+        return seen.instead(copy).finish(self._source.model)
+
+    def sparable(self, encoding: str) -> dict[str, list[Layer]]:
+        """Return the layers that read what is float32 where they are, and all that they take along.
+
+        On the CPU the convolution before it goes with a layer, and one that reads a sum or a
+        concatenation of what is in 8 bits is spared nothing in float.
+        """
+        found, errors = {}, self._placed(encoding).errors
+        for layer in self.layers:
+            if layer.name not in errors:
+                continue
+            if encoding == TENSORRT:
+                found[layer.name] = [layer]
+                continue
+            left = without(self._source.topology, self._cpu.nodes, [layer.name])
+            read = self._source.topology.producer[layer.name].input[0]
+            if read not in _tensors(self._source.topology, left):
+                inside = {node.output[0] for node in left}
+                found[layer.name] = [other for other in self.layers if other.name not in inside]
+        return found
+
+    def _placed(self, encoding: str) -> Placement:
+        return {CPU: self._cpu, TENSORRT: self._tensorrt}[encoding]
 
     def _told(self, placement: Placement, in_float: Collection[str]) -> dict[str, Any]:
         """Return plain JSON values for the passport."""
@@ -175,6 +217,11 @@ def _layers(source: Source, cpu: Placement, tensorrt: Placement) -> tuple[Layer,
         for name in found
         if name in integer
     )
+
+
+def _tensors(topology: Topology, nodes: list[onnx.NodeProto]) -> set[str]:
+    """Return the tensors in 8 bits where these nodes are."""
+    return {name for group in groups(topology, nodes) for name in group}
 
 
 def _corrected(

@@ -59,6 +59,13 @@ class Seen:
         self.writer.nodes.append(helper.make_node(op, inputs, [output]))
         return output
 
+    def instead(self, node: onnx.NodeProto) -> Writer:
+        """Return the writer of the graph with this node for its own that makes the same tensor."""
+        nodes, count = self.writer.nodes, len(self._topology.nodes)
+        place = next(i for i in range(count) if nodes[i].output[0] == node.output[0])
+        self.writer.nodes = [*nodes[:place], *nodes[count:], node, *nodes[place + 1 : count]]
+        return self.writer
+
     def mean(self, name: str, output: str) -> None:
         """Ask for the mean of a tensor (N, C, ...) per channel, to be had as `output`."""
         # ReduceMean changed its signature in opset 18; this reads the same before and after.

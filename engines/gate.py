@@ -6,17 +6,18 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from calibration.measured import Calibrated
+from calibration.measured import CPU, TENSORRT, Calibrated
 from calibration.quantise import measure
 from edge.detector import bundle
+from engines.effects import effects
 from engines.errors import BudgetError
 from engines.evaluation import held_out
 from engines.evaluation.budget import Budget, worst_labels
 from engines.evaluation.evaluated import Judge, refuse_blind
-from engines.search import Searched, Trials, fewest
+from engines.search import Candidate, Searched, Trials, fewest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     import onnx
@@ -35,6 +36,9 @@ _AIMS = (0.95, 0.9, 0.8)
 """
 _EASIER = (0.5, 1.5)
 """How much less or more of a limit the search's own frames may be taken to use up."""
+_LOOKED_AT = 16
+"""Frames of the search on which each layer is tried by itself."""
+_ENCODINGS = {bundle.PORTABLE_GRAPH: CPU, bundle.TENSORRT_GRAPH: TENSORRT}
 _WORST_CHECKS, _WORST_LAYERS = 4, 3
 
 
@@ -90,7 +94,8 @@ def pass_gate(
     searched: dict[str, Searched] = {}
     if gate.search and not _held(graded):
         aside, held = held_out.set_aside(adapted, chosen, held, SEARCH_FRAMES, progress)
-        search = _Search(measured, Judge(aside, adapted.labels, gate.budget), gate, progress)
+        looking = Judge(aside, adapted.labels, gate.budget)
+        search = _Search(adapted.graph, measured, looking, gate, progress)
         judge = Judge(held, adapted.labels, gate.budget)
         for aim in _AIMS:
             searched |= search.run(graded, searched, aim)
@@ -108,11 +113,20 @@ def pass_gate(
 class _Search:
     """Searches each graph that misses the budget, on frames that it is not judged on."""
 
-    def __init__(self, measured: Measured, judge: Judge, gate: Gate, progress: Progress) -> None:
+    def __init__(
+        self,
+        graph: onnx.ModelProto,
+        measured: Measured,
+        judge: Judge,
+        gate: Gate,
+        progress: Progress,
+    ) -> None:
+        self._graph = graph
         self._measured = measured
         self._judge = judge
         self._progress = progress
         self._trials = {part: Trials(partial(self._use, part)) for part in gate.parts}
+        self._candidates: dict[str, list[Candidate]] = {}
 
     def run(
         self, graded: Mapping[str, Graded], known: Mapping[str, Searched], aim: float
@@ -125,13 +139,31 @@ class _Search:
         }
 
     def _one(self, part: str, seen: Graded, names: tuple[str, ...], aim: float) -> Searched:
-        trials, layers = self._trials[part], self._measured.layers
-        # The frames of the search were calibrated on, and are others: the same graph may use up
-        # less of a limit on them, or more, than where it is judged.
-        here = trials.use(names)
-        easier = 1.0 if here is None else min(max(here / seen.use, _EASIER[0]), _EASIER[1])
-        noise = _noise(part, layers)
-        return fewest(part, layers, noise, trials, aim * easier)
+        trials, easier = self._trials[part], 1.0
+        # The frames of the search were calibrated on, or are others: what held there and not where
+        # it is judged may use up less of a limit there. Far from the limit that tells nothing.
+        if names and (here := trials.use(names)) is not None:
+            easier = min(max(here / seen.use, _EASIER[0]), _EASIER[1])
+        if part not in self._candidates:
+            self._candidates[part] = self._layers(part)
+        return fewest(part, self._candidates[part], trials, aim * easier)
+
+    def _layers(self, part: str) -> list[Candidate]:
+        """Return the layers that may stay in float, each with what it spares."""
+        encoding = _ENCODINGS[part]
+        sparable, frames = self._measured.sparable(encoding), self._judge.held_out.frames
+        found = effects(
+            self._graph,
+            ((name, self._measured.alone(encoding, name)) for name in sparable),
+            frames[:: -(-len(frames) // _LOOKED_AT)],
+            lambda done: self._progress(f"trying the layers of {part}", done, len(sparable)),
+        )
+        return [
+            Candidate(name, _noise(part, layer), found[name], {x.name: x.share for x in taken})
+            for name, taken in sparable.items()
+            for layer in taken
+            if layer.name == name
+        ]
 
     def _use(self, part: str, names: tuple[str, ...]) -> float:
         trials = self._trials[part]
@@ -140,10 +172,8 @@ class _Search:
         return self._judge.grade(part, graph, lambda *_: None).use
 
 
-def _noise(part: str, layers: Sequence[Layer]) -> dict[str, float]:
-    if part == bundle.TENSORRT_GRAPH:
-        return {layer.name: layer.tensorrt_noise for layer in layers}
-    return {layer.name: layer.cpu_noise for layer in layers}
+def _noise(part: str, layer: Layer) -> float:
+    return layer.tensorrt_noise if part == bundle.TENSORRT_GRAPH else layer.cpu_noise
 
 
 def _encode_one(measured: Measured, part: str, names: tuple[str, ...]) -> onnx.ModelProto:

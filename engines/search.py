@@ -1,31 +1,38 @@
-"""The fewest layers to keep in float32 for an accuracy: ranked, bisected, pruned."""
+"""The fewest multiplications to keep in float32 for an accuracy: ranked, bisected, pruned."""
 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from calibration.layers import Layer
-
 LARGEST_SHARE = 0.5
 """Of all multiplications: with more than that in float it is no INT8 model any more."""
 MOST_TRIES = 100
-"""Encodings that are run for one graph: so that the same inputs end in the same layers."""
+"""Encodings that are run for one graph."""
 _SINGLES = 16
 """Layers that are tried in INT8 one by one, those of the most multiplications: beyond them there is
 little to win."""
-SECONDS = 300.0
-"""After so long a search ends with what it has, where the machine is slow."""
 _SMALL = 0.002
 """Share of the multiplications that any layer in float costs, however small it is: the way there
 and back."""
-_LARGE = 0.1
-"""With so much added to its share, a layer is ranked by what it loses, hardly by what it costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A convolution that may stay in float32, by its output tensor."""
+
+    name: str
+    noise: float
+    """Its own, in 8 bits: variance of the error over variance of the output."""
+    effect: float
+    """Mean squared error of the scores that it spares the network in float; see effects.py."""
+    takes: Mapping[str, float]
+    """The layers that are float32 where it is, itself too, and each one's share of all
+    multiplications, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class KeptLayer:
 
     name: str
     share: float
-    """Of all multiplications, 0..1."""
+    """Of all multiplications, 0..1; with those before it that it alone takes to float."""
     noise: float
     """Its own, in 8 bits: variance of the error over variance of the output."""
     cost: float | None
@@ -91,20 +98,15 @@ class Searched:
 
 
 class Trials:
-    """Runs encodings, each once, until there were too many or it took too long.
+    """Runs encodings, each once, up to so many; no clock decides what is found.
 
     `measure` is given the layers in float and returns the share of the tightest limit used up.
     """
 
-    def __init__(
-        self, measure: Callable[[tuple[str, ...]], float], most: int = MOST_TRIES,
-        seconds: float = SECONDS,
-    ) -> None:  # fmt: skip
+    def __init__(self, measure: Callable[[tuple[str, ...]], float], most: int = MOST_TRIES) -> None:
         self._measure = measure
         self._known: dict[frozenset[str], float] = {}
         self.most = most
-        self._seconds = seconds
-        self._until: float | None = None
         self.stopped = ""
 
     @property
@@ -120,100 +122,66 @@ class Trials:
         if self.tried >= self.most:
             self.stopped = f"after {self.most} encodings"
             return None
-        if self._until is None:
-            self._until = time.monotonic() + self._seconds
-        if time.monotonic() > self._until:
-            self.stopped = "for time: on a faster machine it may find fewer layers"
-            return None
         self._known[key] = self._measure(tuple(names))
         return self._known[key]
 
 
-def rankings(layers: Sequence[Layer], noise: Mapping[str, float]) -> list[list[Layer]]:
-    """Return the layers ordered by what they gain for their multiplications, and by what they gain.
+def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the layers in the order in which to take them to float.
 
-    Networks of depthwise convolutions lose in tiny layers, others in large ones.
+    Each is the one that then spares most for the multiplications that it adds: what another one has
+    taken along already costs nothing more.
     """
+    left = sorted(candidates, key=lambda layer: layer.name)
+    order: list[Candidate] = []
+    while left:
+        gone = _shares(order)
+        best = max(left, key=lambda layer: layer.effect / (_added(layer, gone) + _SMALL))
+        left.remove(best)
+        order.append(best)
+    return order
 
-    def ranked(handicap: float) -> list[Layer]:
-        def effect(layer: Layer) -> float:
-            return noise[layer.name] * math.sqrt(layer.influence) / (layer.share + handicap)
 
-        return sorted(layers, key=lambda layer: (-effect(layer), layer.name))
-
-    return [ranked(_SMALL), ranked(_LARGE)]
-
-
-def fewest(
-    part: str, layers: Sequence[Layer], noise: Mapping[str, float], trials: Trials, aim: float
-) -> Searched:
+def fewest(part: str, candidates: Sequence[Candidate], trials: Trials, aim: float) -> Searched:
     """Return the fewest multiplications in float with which no more than `aim` of a limit is used.
 
-    The shortest sufficient beginning of each ranking is bisected and the cheaper one taken; then
-    its largest layers are tried in INT8, and those go back that cost least for their
-    multiplications.
+    The shortest beginning of the ranking that suffices is bisected; then its largest layers go back
+    to INT8, one by one, as long as it still does.
     Where nothing suffices: the beginning that came closest.
     """
-    kept = _cheapest(
-        [_prefix(order, trials, aim) for order in rankings(layers, noise)], trials, aim
-    )
-    now = trials.use(_names(kept))
-    costs: dict[str, float] = {}
-    for layer in sorted(kept, key=lambda layer: (-layer.share, layer.name))[:_SINGLES]:
-        use = trials.use(_names([other for other in kept if other is not layer]))
-        if use is not None and now is not None:
-            costs[layer.name] = use - now
-    kept = _pruned(kept, costs, trials, aim)
+    kept = _prefix(ranked(candidates), trials, aim)
+    kept, costs = _pruned(kept, trials, aim)
     final = trials.use(_names(kept))
     return Searched(
         part,
-        tuple(KeptLayer(x.name, x.share, noise[x.name], costs.get(x.name)) for x in kept),
+        tuple(
+            KeptLayer(layer.name, share, layer.noise, costs.get(layer.name))
+            for layer, share in zip(kept, _each(kept), strict=True)
+        ),
         use=math.inf if final is None else final,
         tried=trials.tried,
         stopped=trials.stopped,
     )
 
 
-def _cheapest(found: Sequence[list[Layer]], trials: Trials, aim: float) -> list[Layer]:
-    """Return what suffices with the fewest multiplications, or else comes closest."""
-
-    def price(kept: list[Layer]) -> tuple[float, float]:
-        use = trials.use(_names(kept))
-        missed = math.inf if use is None else max(0.0, use - aim)
-        return missed, sum(layer.share for layer in kept)
-
-    return min(found, key=price)
-
-
 def _pruned(
-    kept: list[Layer], costs: Mapping[str, float], trials: Trials, aim: float
-) -> list[Layer]:
-    """Return what is left when as many cheap layers as possible have gone back to INT8."""
-
-    def price(layer: Layer) -> float:
-        return costs[layer.name] / (layer.share + _SMALL)
-
-    cheap = [layer for layer in sorted(kept, key=lambda x: x.name) if layer.name in costs]
-    cheap.sort(key=price)
-    count, most = 0, len(cheap)
-    while count < most:
-        middle = (count + most + 1) // 2
-        use = trials.use(_names(_without(kept, cheap[:middle])))
-        if use is None:
+    kept: list[Candidate], trials: Trials, aim: float
+) -> tuple[list[Candidate], dict[str, float]]:
+    """Return what is left, and what each layer that was tried costs of the limit in INT8."""
+    costs: dict[str, float] = {}
+    own = dict(zip(_names(kept), _each(kept), strict=True))
+    for layer in sorted(kept, key=lambda layer: (-own[layer.name], layer.name))[:_SINGLES]:
+        fewer = [other for other in kept if other is not layer]
+        now, use = trials.use(_names(kept)), trials.use(_names(fewer))
+        if use is None or now is None:
             break
-        count, most = (middle, most) if use <= aim else (count, middle - 1)
-    return _without(kept, cheap[:count])
+        costs[layer.name] = use - now
+        if use <= max(aim, now):
+            kept = fewer
+    return kept, costs
 
 
-def _without(layers: Sequence[Layer], gone: Sequence[Layer]) -> list[Layer]:
-    return [layer for layer in layers if layer not in gone]
-
-
-def _names(layers: Sequence[Layer]) -> tuple[str, ...]:
-    return tuple(layer.name for layer in layers)
-
-
-def _prefix(order: Sequence[Layer], trials: Trials, aim: float) -> list[Layer]:
+def _prefix(order: list[Candidate], trials: Trials, aim: float) -> list[Candidate]:
     """Return the shortest beginning that suffices: doubled until one does, then bisected."""
     most = _most_in_float(order)
     short, long = -1, 0
@@ -221,12 +189,12 @@ def _prefix(order: Sequence[Layer], trials: Trials, aim: float) -> list[Layer]:
     while True:
         use = trials.use(_names(order[:long]))
         if use is None:
-            return list(order[: min(uses, key=lambda count: (uses[count], count), default=0)])
+            return order[: min(uses, key=lambda count: (uses[count], count), default=0)]
         uses[long] = use
         if use <= aim:
             break
         if long == most:
-            return list(order[: min(uses, key=lambda count: (uses[count], count))])
+            return order[: min(uses, key=lambda count: (uses[count], count))]
         short, long = long, min(most, max(1, 2 * long))
     while long - short > 1:
         middle = (short + long) // 2
@@ -234,14 +202,31 @@ def _prefix(order: Sequence[Layer], trials: Trials, aim: float) -> list[Layer]:
         if use is None:
             break
         short, long = (short, middle) if use <= aim else (middle, long)
-    return list(order[:long])
+    return order[:long]
 
 
-def _most_in_float(order: Sequence[Layer]) -> int:
+def _most_in_float(order: Sequence[Candidate]) -> int:
     """Return how many layers may stay in float at most."""
     share = 0.0
-    for count, layer in enumerate(order):
-        share += layer.share
+    for count, added in enumerate(_each(order)):
+        share += added
         if share > LARGEST_SHARE:
             return count
     return len(order)
+
+
+def _each(layers: Sequence[Candidate]) -> list[float]:
+    """Return what each layer adds to the multiplications in float, after those before it."""
+    return [_added(layer, _shares(layers[:place])) for place, layer in enumerate(layers)]
+
+
+def _added(layer: Candidate, gone: Mapping[str, float]) -> float:
+    return sum(share for name, share in layer.takes.items() if name not in gone)
+
+
+def _shares(layers: Sequence[Candidate]) -> dict[str, float]:
+    return {name: share for layer in layers for name, share in layer.takes.items()}
+
+
+def _names(layers: Sequence[Candidate]) -> tuple[str, ...]:
+    return tuple(layer.name for layer in layers)

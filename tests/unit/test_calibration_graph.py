@@ -264,3 +264,31 @@ def test_a_network_that_overflows_is_refused_by_tensor():
     weights.CopyFrom(numpy_helper.from_array(np.full((8, 8, 3, 3), 3e38, np.float32), "w2"))
     with pytest.raises(CalibrationError, match=r"tensor \w+ on calibration frame 0"):
         quantise(model, frames())
+
+
+# --- one layer by itself
+
+
+@pytest.mark.parametrize("encoding", ["cpu", "tensorrt"])
+def test_one_layer_alone_in_8_bits_leaves_all_others_as_they_are(measured, encoding):
+    for name in measured.sparable(encoding):
+        graph = measured.alone(encoding, name)
+        weights = [n.output[0] for n in graph.graph.node if n.output[0].endswith("/weight/dq")]
+        assert weights == [f"{name}/weight/dq"]
+        error = np.abs(scores(graph, frames()) - scores(network(), frames())).mean()
+        assert 0 < error < 0.01
+
+
+def test_on_the_cpu_the_convolution_before_it_goes_to_float_with_a_layer(measured):
+    taken = {
+        name: [layer.name for layer in layers] for name, layers in measured.sparable("cpu").items()
+    }
+    # c3 reads a concatenation of two tensors in 8 bits: it would be spared nothing.
+    assert taken == {"c1": ["c1"], "c2": ["c1", "c2"]}
+
+
+def test_for_tensorrt_a_layer_goes_to_float_by_itself(measured):
+    assert {
+        name: [layer.name for layer in layers]
+        for name, layers in measured.sparable("tensorrt").items()
+    } == {"c1": ["c1"], "c2": ["c2"], "c3": ["c3"]}

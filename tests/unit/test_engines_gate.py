@@ -20,6 +20,7 @@ from engines.gate import Gate
 from engines.inspection import Order, understand
 from tests import networks
 from tests.unit.test_engines_build import dimmed, nothing_told, undrawn
+from tests.unit.test_engines_effects import fainter
 from tests.unit.test_engines_images import photos
 
 
@@ -42,6 +43,12 @@ class Measured:
 
     def encode_tensorrt(self, in_float):
         return self.graph
+
+    def sparable(self, encoding):
+        return {layer.name: [layer] for layer in self.layers}
+
+    def alone(self, encoding, name):
+        return fainter(self.graph, self.noise[name])
 
 
 @pytest.fixture

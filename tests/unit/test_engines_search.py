@@ -1,35 +1,38 @@
-"""The search keeps few layers in float, and only as many as the budget asks for."""
+"""The search keeps few multiplications in float, and only as many as the budget asks for."""
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from calibration.layers import Layer
-from engines.search import LARGEST_SHARE, Trials, fewest, rankings
+from engines.search import LARGEST_SHARE, Candidate, Trials, fewest, ranked
 
 
-def layers(*harms, share=0.05):
-    """Return layers a, b, c … of these noises."""
-    return [
-        Layer(chr(ord("a") + index), share, harm, harm, 1.0) for index, harm in enumerate(harms)
-    ]
+def candidate(name, effect, share=0.05, **takes):
+    return Candidate(name, 0.001, effect, {name: share, **takes})
+
+
+def candidates(*effects, share=0.05):
+    """Return layers a, b, c … of these effects."""
+    return [candidate(chr(ord("a") + index), effect, share) for index, effect in enumerate(effects)]
 
 
 def additive(found, calls=None):
-    """Return what uses up the sum of the noises of all layers in INT8."""
+    """Return what uses up the sum of the effects of all layers in INT8."""
 
     def use(names):
         if calls is not None:
             calls.append(names)
-        return sum(layer.cpu_noise for layer in found if layer.name not in names)
+        return sum(layer.effect for layer in found if layer.name not in names)
 
     return use
 
 
-def run(found, aim, measure=None, most=60, seconds=60):
-    noise = {layer.name: layer.cpu_noise for layer in found}
-    trials = Trials(measure or additive(found), most, seconds)
-    return fewest("model.onnx", found, noise, trials, aim)
+def run(found, aim, measure=None, most=60):
+    return fewest("model.onnx", found, Trials(measure or additive(found), most), aim)
 
 
 @pytest.mark.parametrize(
@@ -37,35 +40,55 @@ def run(found, aim, measure=None, most=60, seconds=60):
     [(1.0, ""), (0.65, "c"), (0.45, "ac"), (0.25, "abc"), (0.11, "abcd"), (0.0, "abcde")],
 )
 def test_the_layers_that_lose_most_stay_in_float(aim, kept):
-    found = run(layers(0.2, 0.15, 0.35, 0.12, 0.1), aim)
+    found = run(candidates(0.2, 0.15, 0.35, 0.12, 0.1), aim)
 
     assert "".join(sorted(found.names)) == kept
     assert found.use <= aim + 1e-9
 
 
-def test_one_ranking_looks_at_what_a_layer_costs_and_one_at_what_it_loses():
-    small, large = Layer("small", 0.01, 0.1, 0.1, 1.0), Layer("large", 0.2, 0.5, 0.5, 1.0)
+def test_the_layer_that_spares_most_for_its_multiplications_comes_first():
+    small, large = candidate("small", 0.1, share=0.01), candidate("large", 0.5, share=0.2)
 
-    first, second = rankings([large, small], {"small": 0.1, "large": 0.5})
-
-    assert [layer.name for layer in first] == ["small", "large"]
-    assert [layer.name for layer in second] == ["large", "small"]
+    assert [layer.name for layer in ranked([large, small])] == ["small", "large"]
 
 
-def test_of_two_ways_the_one_with_fewer_multiplications_in_float_is_taken():
-    found = [
-        Layer("wide", 0.4, 0.5, 0.5, 1.0),
-        *(Layer(f"deep{number}", 0.001, 0.1, 0.1, 1.0) for number in range(5)),
-    ]
+def test_what_another_layer_takes_along_costs_nothing_more():
+    first = candidate("first", 1.0, share=0.01, stem=0.2)
+    stem, other = candidate("stem", 0.01, share=0.2), candidate("other", 0.02, share=0.01)
 
-    def use(names):
-        return 0.5 if "wide" in names or len(names) == 5 else 2.0
+    assert [layer.name for layer in ranked([stem, other, first])] == ["first", "stem", "other"]
+    kept = run([stem, other, first], 0.0).layers
+    assert {layer.name: round(layer.share, 9) for layer in kept} == {
+        "first": 0.21, "stem": 0, "other": 0.01,
+    }  # fmt: skip
 
-    assert "wide" not in run(found, 0.9, use).names
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.005, 0.06)), min_size=1, max_size=8),
+    st.floats(0.05, 0.95),
+)
+def test_where_effects_add_up_at_most_one_layer_more_than_the_optimum_stays(drawn, part):
+    found = [candidate(f"l{n}", effect, share) for n, (effect, share) in enumerate(drawn)]
+    use = additive(found)
+    aim = part * use(())
+
+    kept = run(found, aim)
+
+    sets = (names for size in range(len(found) + 1) for names in combinations(found, size))
+    best = min(
+        sum(layer.takes[layer.name] for layer in names)
+        for names in sets
+        if use([layer.name for layer in names]) <= aim
+    )
+    # Greedy by worth is short of the optimum by less than the layer at which it ends; the way there
+    # and back, which it also counts, is a little more.
+    assert kept.use <= aim
+    assert kept.share <= best + max(share for _, share in drawn) + 0.002 * len(found)
 
 
 def test_what_the_ranking_took_in_vain_goes_back():
-    found = layers(0.5, 0.4, 0.3, 0.2)
+    found = candidates(0.5, 0.4, 0.3, 0.2)
 
     def only_d_matters(names):
         return 0.0 if "d" in names else 2.0
@@ -74,14 +97,14 @@ def test_what_the_ranking_took_in_vain_goes_back():
 
 
 def test_each_layer_kept_says_what_it_would_cost():
-    found = run(layers(0.2, 0.15, 0.35), 0.2)
+    found = run(candidates(0.2, 0.15, 0.35), 0.2)
 
     assert {layer.name: round(layer.cost, 9) for layer in found.layers} == {"a": 0.2, "c": 0.35}
 
 
 def test_no_encoding_is_run_twice():
     calls = []
-    found = layers(0.3, 0.25, 0.2, 0.15, 0.1)
+    found = candidates(0.3, 0.25, 0.2, 0.15, 0.1)
 
     run(found, 0.3, additive(found, calls))
 
@@ -89,22 +112,15 @@ def test_no_encoding_is_run_twice():
 
 
 def test_it_ends_after_so_many_encodings_with_the_best_it_has():
-    found = run(layers(*[0.1] * 9), 0.35, most=4)
+    found = run(candidates(*[0.1] * 9), 0.35, most=4)
 
     assert found.tried == 4
     assert found.stopped == "after 4 encodings"
     assert found.use == pytest.approx(0.5)  # 0, 1, 2 and 4 of 9 were tried
 
 
-def test_it_ends_when_the_time_is_over():
-    found = run(layers(0.6, 0.6), 0.5, seconds=-1)
-
-    assert (found.tried, found.names) == (0, ())
-    assert "for time" in found.stopped
-
-
 def test_what_is_mostly_float_is_no_int8_model():
-    found = run(layers(*[0.2] * 10, share=0.1), 0.1)
+    found = run(candidates(*[0.2] * 10, share=0.1), 0.1)
 
-    assert sum(layer.share for layer in found.layers) <= LARGEST_SHARE
+    assert found.share <= LARGEST_SHARE
     assert found.use > 0.1

@@ -1,0 +1,59 @@
+"""What a layer in 8 bits does to the candidates' scores, all others being float, is its effect."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from engines.effects import effects
+from engines.inspection import Order, understand
+from tests import networks
+
+
+def fainter(contract, by):
+    """Lower the score of every candidate for a detection, before NMS."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(contract)
+    changed.graph.initializer.append(numpy_helper.from_array(np.float32(by), "fainter"))
+    nodes = list(changed.graph.node)
+    place = next(i for i, node in enumerate(nodes) if node.op_type == "TopK")
+    scores = nodes[place].input[0]
+    maker = next(node for node in nodes[:place] if scores in node.output)
+    for node in nodes:
+        node.output[:] = ["bright" if name == scores else name for name in node.output]
+    nodes.insert(nodes.index(maker) + 1, helper.make_node("Sub", ["bright", "fainter"], [scores]))
+    del changed.graph.node[:]
+    changed.graph.node.extend(nodes)
+    return changed
+
+
+@pytest.fixture
+def graph(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(networks.ultralytics(names={0: "box", 1: "can", 2: "tote"}), path)
+    return understand(Order(path, "shelf", "1.0.0")).graph
+
+
+@pytest.fixture
+def frames(graph):
+    height, width = (d.dim_value for d in graph.graph.input[0].type.tensor_type.shape.dim[1:3])
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(2)]
+
+
+def test_it_is_the_mean_square_of_what_the_scores_change_by(graph, frames):
+    alone = {"exact": graph, "off": fainter(graph, 0.1)}
+
+    found = effects(graph, alone.items(), frames, lambda _: None)
+
+    assert found == pytest.approx({"exact": 0.0, "off": 0.01}, abs=1e-6)
+
+
+def test_it_tells_how_many_layers_are_done(graph, frames):
+    done = []
+
+    effects(graph, [("a", graph), ("b", graph)], frames, done.append)
+
+    assert done == [1, 2]
