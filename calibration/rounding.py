@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .products import fitted
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -31,7 +33,7 @@ def compensated(
     """Return the integers (C, ...) of the weights `values` (C, ...) in steps of `scales` (C,).
 
     `covariance` is that of the inputs, (G, K, K) with G groups of K inputs each; or with B blocks
-    of K inputs, of which every output reads all.
+    of K inputs, of which every output reads all. Neighbours fit 16 bits (products.py).
     """
     groups, size, _ = covariance.shape
     filters = values.reshape(len(values), -1, size).astype(np.float64)
@@ -48,7 +50,7 @@ def compensated(
     found = np.take_along_axis(integers, back[:, :, None], axis=1).swapaxes(1, 2)
     if blocks:
         found = found.swapaxes(0, 1)
-    return found.reshape(values.shape).astype(np.int8)
+    return fitted(found.reshape(values.shape).astype(np.int8))
 
 
 def _rounded(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .products import largest_sums
+
 _SMALLEST_RANGE = 1e-6
 _INT32_HEADROOM = 2.0**30
 
@@ -78,10 +80,11 @@ def weights(
 ) -> Weights:
     """Quantise weights (C, ...), symmetric int8 per channel.
 
-    A channel of tiny weights gets a scale at which its bias, written in steps of
-    input_scale * scale, still fits 32 bits.
+    Two that are multiplied side by side fit 16 bits (products.py). A channel of tiny weights gets
+    a scale at which its bias, written in steps of input_scale * scale, still fits 32 bits.
     """
     largest = np.abs(values.reshape(len(values), -1)).max(axis=1)
+    largest = np.maximum(largest, largest_sums(values))
     scales = np.maximum(largest / 127, np.abs(bias) / (input_scale * _INT32_HEADROOM))
     scales = np.maximum(scales, 1e-12).astype(np.float32)
     shape = (-1,) + (1,) * (values.ndim - 1)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .scales import Scale, Weights
 
 
+PRODUCTS, PRODUCTS_FIT = "products", "any two fit 16 bits"
+"""What a graph says of its integer weights, see products.py; the run time looks for it."""
 TO_PLANES = [0, 3, 1, 2]
 """Channels last (N, H, W, C) to channels first; `TO_PIXELS` is the way back."""
 TO_PIXELS = [0, 2, 3, 1]
@@ -153,6 +155,7 @@ class Writer:
             del field[:]
         graph.node.extend(nodes)
         graph.initializer.extend([*kept, *self._constants.values()])
+        written.metadata_props.add(key=PRODUCTS, value=PRODUCTS_FIT)
         return written
 
     def _parameters(self, scale: Scale) -> tuple[str, str]:

@@ -1,10 +1,9 @@
 """A small network with all that matters here: SiLU, ReLU, a concatenation, a float tail."""
 
 import numpy as np
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from edge.detector.onnxruntime import exact_products
+from calibration.observe import activations
 
 SIZE = 16
 
@@ -111,15 +110,8 @@ def frames(count=6):
 
 
 def scores(model, pictures):
-    """Return what a network gives on frames, float32 (N, 4, H, W), as the run time runs it."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    for key, value in exact_products().items():
-        options.add_session_config_entry(key, value)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return np.concatenate([session.run(["scores"], {"frames": x[None]})[0] for x in pictures])
+    """Return what a network gives on frames, float32 (N, 4, H, W)."""
+    return np.concatenate([values[0] for values in activations(model, ["scores"], pictures)])
 
 
 def _model(nodes, constants, channels=4, shape=None):

@@ -6,7 +6,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.quantise import measure
-from edge.detector.onnxruntime import exact_products
 from tests.calibration_network import SIZE, frames
 
 POOL = "QLinearAveragePool"
@@ -69,8 +68,6 @@ def run(model, name):
     asked.graph.output.append(onnx.ValueInfoProto(name=name))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    for key, value in exact_products().items():
-        options.add_session_config_entry(key, value)
     session = onnxruntime.InferenceSession(
         asked.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
