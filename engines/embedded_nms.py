@@ -41,14 +41,18 @@ class Cut:
     model: onnx.ModelProto
     tensor: str
     operator: str
-    iou: float | None
-    """What the NMS was told, where that is a constant."""
 
 
 def embedded(model: onnx.ModelProto) -> onnx.NodeProto | None:
     """Return the NMS of a model that has one; None for none or several, which are no YOLO's."""
     found = [node for node in model.graph.node if node.op_type in NMS]
     return found[0] if len(found) == 1 else None
+
+
+def overlap(model: onnx.ModelProto) -> float | None:
+    """Return the IoU that the model's one NMS suppresses above, where that is a constant."""
+    nms = embedded(model)
+    return None if nms is None else _threshold(model.graph, nms)
 
 
 def cuts(model: onnx.ModelProto) -> Iterator[Cut]:
@@ -69,7 +73,7 @@ def cuts(model: onnx.ModelProto) -> Iterator[Cut]:
             cut.graph.output.append(onnx.helper.make_empty_tensor_value_info(tensor))
             cut.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
             prune(cut.graph)
-            yield Cut(cut, tensor, nms.op_type, _threshold(model.graph, nms))
+            yield Cut(cut, tensor, nms.op_type)
 
 
 def _known(value: onnx.ValueInfoProto) -> bool:

@@ -104,7 +104,7 @@ def understand(order: Order, *, quantised: bool = False) -> Adapted:
     A quantised model raises `AlreadyQuantised`, unless it is to be looked at only.
     """
     source = _source(order, quantised=quantised)
-    cut, network = _cut_or_whole(replace(source, anchors=order.anchors), order)
+    network = _cut_or_whole(replace(source, anchors=order.anchors), order)
     family, recognised = registry.recognise(network, order.family)
     if order.feeding.asked:
         family = copy(family)
@@ -116,7 +116,8 @@ def understand(order: Order, *, quantised: bool = False) -> Adapted:
         letterbox=family.preprocessing.letterbox,
         pad=family.preprocessing.pad,
     )
-    iou = next((x for x in (order.iou, cut.iou if cut else None) if x is not None), family.iou)
+    embeds = None if family.iou is None else embedded_nms.overlap(source.model)
+    iou = next((x for x in (order.iou, embeds) if x is not None), family.iou)
     graph = contract.adapt(network, family, iou)
     return Adapted(order, network, family, recognised, labels, labels_from, spec, iou, graph)
 
@@ -133,7 +134,7 @@ def _source(order: Order, *, quantised: bool) -> Source:
     return Source(order.model, model, sha256)
 
 
-def _cut_or_whole(source: Source, order: Order) -> tuple[embedded_nms.Cut | None, Network]:
+def _cut_or_whole(source: Source, order: Order) -> Network:
     """Return the network without the NMS it may embed, where a family knows what is left."""
     for cut in embedded_nms.cuts(source.model):
         said = f"its {cut.operator} was cut off behind {cut.tensor!r}"
@@ -144,5 +145,5 @@ def _cut_or_whole(source: Source, order: Order) -> tuple[embedded_nms.Cut | None
         except ModelError as error:
             _log.info("cut at %s: %s", cut.tensor, error)
         else:
-            return cut, network
-    return None, prepare(source, order.size_wh)
+            return network
+    return prepare(source, order.size_wh)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from engines.model import Source
 
 _STRUCTURED = {".json", ".yaml", ".yml"}
+_BACKGROUND = "background"
+"""What SSD's label files begin with: a class that no detection has."""
 
 
 def find_labels(source: Source, count: int, file: Path | None) -> tuple[tuple[str, ...], str]:
@@ -23,11 +25,11 @@ def find_labels(source: Source, count: int, file: Path | None) -> tuple[tuple[st
     A model without names gets `class_0`…: eighty outputs are not a reason to assume COCO.
     """
     if file is not None:
-        return _counted(_read(file), count, str(file)), str(file)
+        return _counted(_read(file), count, str(file))
     stated = source.literal("names")
     if isinstance(stated, (dict, list)):
         where = "the model's metadata"
-        return _counted(_names(stated, where), count, where), where
+        return _counted(_names(stated, where), count, where)
     numbered = tuple(f"class_{index}" for index in range(count))
     return numbered, "nowhere: the model names none; give --labels FILE, one name per line"
 
@@ -64,10 +66,12 @@ def _names(content: Any, where: str) -> tuple[str, ...]:  # noqa: ANN401
     return tuple(str(name) for name in content)
 
 
-def _counted(names: tuple[str, ...], count: int, where: str) -> tuple[str, ...]:
+def _counted(names: tuple[str, ...], count: int, where: str) -> tuple[tuple[str, ...], str]:
+    if len(names) == count + 1 and names[0].strip(" _").lower() == _BACKGROUND:
+        return names[1:], f"{where}, without its first, {names[0]!r}"
     if len(names) != count:
         raise BuildError(
             f"labels of {where}: expected {count}, as the model's output has, found {len(names)}",
             "give --labels FILE with one name per output, in the order of training",
         )
-    return names
+    return names, where

@@ -11,7 +11,7 @@ from tests.networks_ssd import _heads, priors
 SIDE = 64
 
 
-def torchvision(*, labels=3, two_stages=False, decoded_late=False):
+def torchvision(*, labels=3, two_stages=False, decoded_late=False, iou=0.45):
     """`boxes` (n, 4) in pixels, `scores` (n), `labels` (n) from 1 on.
 
     `two_stages`: features are pooled from the boxes. `decoded_late`: only what is over the
@@ -24,7 +24,7 @@ def torchvision(*, labels=3, two_stages=False, decoded_late=False):
     corners = graph.reshape(_boxes(graph, features, rng, 1 if decoded_late else SIDE), (1, -1, 4))
     shown = graph.op("Transpose", graph.slice(shares, 2, 1, 1 + labels), perm=[0, 2, 1])
     most = graph.constant([50], np.int64)
-    thresholds = graph.constant([0.45]), graph.constant([0.01])
+    thresholds = graph.constant([iou]), graph.constant([0.01])
     chosen = graph.op("NonMaxSuppression", corners, shown, most, *thresholds)
     label, anchor = (graph.squeeze(graph.slice(chosen, 1, i, i + 1), 1) for i in (1, 2))
     boxes = graph.op("Gather", graph.squeeze(corners, 0), anchor, axis=0)

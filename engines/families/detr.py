@@ -109,7 +109,7 @@ class RtDetr(_Queries):
         if has_patches(network):
             return ("its backbone is a vision transformer, which is fed normalised",)
         if not _has_hybrid_encoder(network):
-            return ("no convolution follows its attention",)
+            return ("no convolution follows its attention; it is fed pixels in 0..1",)
         return ()
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
@@ -142,7 +142,7 @@ class RfDetr(RtDetr):
         if _has_hybrid_encoder(network):
             return ("convolutions follow its attention, as in RT-DETR",)
         if not has_patches(network):
-            return ("its backbone is no vision transformer",)
+            return ("its backbone is no vision transformer; it is fed normalised pixels",)
         return ()
 
 

@@ -52,6 +52,8 @@ FAMILIES: tuple[Family, ...] = (
     TorchvisionSsd(),
     FasterRcnn(),
 )
+_OTHER_TASKS = {"segment", "pose", "obb", "classify", "semantic", "depth"}
+"""What Ultralytics calls those of its models whose boxes, if any, are not all that they give."""
 
 
 def recognise(network: Network, name: str | None = None) -> tuple[Family, Recognised]:
@@ -61,6 +63,12 @@ def recognise(network: Network, name: str | None = None) -> tuple[Family, Recogn
     """
     if len(network.inputs) != 1:
         raise _unknown(network, {}, f"it takes {len(network.inputs)} inputs, expected one")
+    if (task := network.source.metadata.get("task")) in _OTHER_TASKS:
+        raise ModelError(
+            f"model {network.source.path}: its metadata says task {task!r}, expected 'detect': a "
+            "bundle reports boxes, scores and labels only",
+            "train and export the detection model of the same family",
+        )
     asked = [family for family in FAMILIES if name in {None, family.name}]
     if not asked:
         raise _unknown(network, {}, f"no family is called {name!r}")
@@ -96,12 +104,14 @@ def _unknown(network: Network, reasons: dict[str, str], general: str = "") -> Mo
         if isinstance(reason, Close) or len(reasons) == 1
     ]
     said = "; ".join(filter(None, [general, *told])) or "no family has outputs of such shapes"
-    known = "; ".join(f"{family.name} ({family.models})" for family in FAMILIES)
+    known = ", ".join(family.name for family in FAMILIES)
     nms = embedded_nms.embedded(network.model)
     if nms is not None:
         said = f"it embeds {nms.op_type}, and no family knows what that is fed with; {said}"
     return ModelError(
         f"model {network.source.path}: of no known family: inputs {network.inputs}, outputs "
         f"{network.outputs}; {said}",
-        f"known families: {known}" if nms is None else embedded_nms.REMEDY,
+        f"export it as docs/families.md says; known families: {known}"
+        if nms is None
+        else embedded_nms.REMEDY,
     )

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from engines.errors import ModelError
-from engines.families.family import Candidates, Family, Preprocessing, Recognised
+from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.probe import values_of
 from engines.graph import shape_of
 
@@ -51,9 +51,10 @@ class TorchvisionSsd(Family):
             )
         found = self._tensors(network)
         if found is None:
-            return (
+            return Close(
                 "in front of its threshold is no softmax (N, 1 + labels) with decoded boxes (N, 4) "
-                "that hold what it gives on noise"
+                "that hold what it gives on noise: no SSD, but RetinaNet or FCOS, or one whose "
+                "export gives nothing on noise"
             )
         scores, boxes, (count, classes) = found
         evidence = (

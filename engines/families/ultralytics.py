@@ -15,7 +15,7 @@ import onnx
 
 from engines.families.boxes import xyxy_of_cxcywh
 from engines.families.distribution import find_distribution
-from engines.families.evidence import are_corners_on_grid, why_not_on_grid
+from engines.families.evidence import are_corners_on_grid, are_shares, why_not_on_grid
 from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.grid import strides_of
 from engines.families.probe import values_of
@@ -106,9 +106,10 @@ def _main(network: Network) -> tuple[str, Shape]:
 
 def _are_corners(network: Network, output: str, strides: tuple[int, ...]) -> bool | Close:
     """Return whether its boxes are xyxy, as before an embedded NMS, or cxcywh, or why neither."""
-    if (task := network.source.metadata.get("task", "detect")) != "detect":
-        return Close(f"its metadata says task {task!r}, expected 'detect'")
-    boxes = values_of(network, [output], Ultralytics.preprocessing)[0][0, :_BOX].T
+    values = values_of(network, [output], Ultralytics.preprocessing)[0][0]
+    boxes = values[:_BOX].T
+    if not are_shares(values[_BOX:]):
+        return Close("what follows its 4 rows of boxes goes beyond 0..1, so is no score")
     reason = why_not_on_grid(boxes, network.size_wh, strides, 1)
     if reason is not None and are_corners_on_grid(boxes, network.size_wh, strides):
         return True

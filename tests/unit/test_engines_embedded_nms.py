@@ -7,7 +7,7 @@ import pytest
 from engines.embedded_nms import cuts
 from engines.errors import ModelError
 from engines.graph import GraphBuilder
-from tests import by_hand, networks, networks_yolo
+from tests import by_hand, networks, networks_detr, networks_yolo
 from tests.networks_yolo import with_nms
 
 EXPORTS = {
@@ -53,17 +53,17 @@ def test_another_overlap_may_be_asked_for(tmp_path):
 
 
 def test_predictions_no_family_knows_are_refused_with_the_way_to_export_them(tmp_path):
-    model = networks.ultralytics(corners=True, task="pose")
+    model = networks_detr.ultralytics(samples=False)
 
     with pytest.raises(ModelError, match=r"NonMaxSuppression.*; export it again without NMS"):
-        by_hand.understood(tmp_path, with_nms(model, turned=True))
+        by_hand.understood(tmp_path, with_nms(model))
 
 
 def test_a_plugins_predictions_no_family_knows_are_refused_too(tmp_path):
-    model = networks.ultralytics(corners=True, task="pose")
+    model = networks_detr.ultralytics(samples=False)
 
     with pytest.raises(ModelError, match=r"EfficientNMS_TRT.*; export it again without NMS"):
-        by_hand.understood(tmp_path, with_nms(model, plugin=True, turned=True))
+        by_hand.understood(tmp_path, with_nms(model, plugin=True))
 
 
 def test_boxes_brought_to_another_scale_for_it_are_taken_before_that(tmp_path):

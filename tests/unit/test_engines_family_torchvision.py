@@ -37,6 +37,12 @@ def test_it_detects_what_is_in_front_of_the_threshold(tmp_path):
     by_hand.assert_same(by_hand.detected(adapted, pixels), *expected(model, pixels))
 
 
+def test_its_overlap_is_that_of_its_own_nms(tmp_path):
+    adapted = by_hand.understood(tmp_path, torchvision(iou=0.55))
+
+    assert adapted.iou == 0.55
+
+
 def test_nothing_of_open_shape_is_left(tmp_path):
     adapted = by_hand.understood(tmp_path, torchvision())
 
@@ -53,5 +59,5 @@ def test_a_two_stage_detector_is_refused_with_the_way_out(tmp_path):
 
 
 def test_boxes_decoded_behind_the_threshold_are_refused(tmp_path):
-    with pytest.raises(ModelError, match="in front of its threshold"):
-        by_hand.understood(tmp_path, torchvision(decoded_late=True), family="torchvision-ssd")
+    with pytest.raises(ModelError, match=r"in front of its threshold.*RetinaNet or FCOS"):
+        by_hand.understood(tmp_path, torchvision(decoded_late=True))

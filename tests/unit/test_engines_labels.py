@@ -39,6 +39,17 @@ def test_a_file_is_read_in_its_usual_forms(tmp_path, source, name, text):
     assert find_labels(source(), 3, file)[0] == ("box", "can", "tote")
 
 
+@pytest.mark.parametrize("first", ["BACKGROUND", "__background__", "background"])
+def test_the_background_that_an_ssds_file_begins_with_is_left_out(tmp_path, source, first):
+    file = tmp_path / "labels.txt"
+    file.write_text(f"{first}\nbox\ncan\ntote", encoding="utf-8")
+
+    names, origin = find_labels(source(), 3, file)
+
+    assert names == ("box", "can", "tote")
+    assert origin == f"{file}, without its first, {first!r}"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
