@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 INTEGER_OPS = (
     frozenset({"Add", "AveragePool", "Clip", "Conv", "GlobalAveragePool", "LeakyRelu", "Mul"})
-    | frozenset({"Relu", "Sigmoid"})
+    | frozenset({"HardSigmoid", "Relu", "Sigmoid"})
     | MOVES
 )
 """What ONNX Runtime's CPU kernels compute in 8 bits, or fuse into such a kernel, and gain by it.
 
 Attention (MatMul, Softmax) and what is computed from it stays float32 up to the next convolution.
 """
-PROBABILITIES = frozenset({"Sigmoid", "Softmax"})
+PROBABILITIES = frozenset({"HardSigmoid", "Sigmoid", "Softmax"})
 """Ops whose outputs span 0..1, whatever the frames."""
 
 

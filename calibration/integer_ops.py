@@ -2,7 +2,8 @@
 
 Between convolutions it keeps channels last. There its Resize and its QLinearAveragePool go value by
 value and its Pad takes floats, where a Gather copies all channels of a pixel at once, a convolution
-of ones takes sixteen channels at a time, and Pad copies integers as well.
+of ones takes sixteen channels at a time, and Pad copies integers as well. A HardSigmoid it computes
+in floats only, but it is no more than an addition that is cut off at both ends.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import helper
 
+from .scales import Scale, unsigned
 from .writer import TO_PIXELS, TO_PLANES
 
 if TYPE_CHECKING:
@@ -39,17 +41,19 @@ def write(writer: Writer, topology: Topology, node: onnx.NodeProto) -> bool:
     if x not in writer.scales or y not in writer.scales:
         return False
     told = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    if node.op_type == "AveragePool":
-        return _write_average(writer, topology, node, told)
-    if writer.scales[x] != writer.scales[y]:
+    written = _WRITERS.get(node.op_type)
+    return written is not None and written(writer, topology, node, told)
+
+
+def _write_pad(
+    writer: Writer, _topology: Topology, node: onnx.NodeProto, told: dict[str, Any]
+) -> bool:
+    x, y = node.input[0], node.output[0]
+    if told.get("mode", b"constant") != b"constant" or writer.scales[x] != writer.scales[y]:
         return False
-    if node.op_type == "Resize":
-        return _write_resize(writer, topology, node, told)
-    if node.op_type == "Pad" and told.get("mode", b"constant") == b"constant":
-        zero = writer.scales[x].zero_point
-        writer.dequantise(y, writer.padded(f"{x}/q", f"{y}/q", zero, node.input))
-        return True
-    return False
+    zero = writer.scales[x].zero_point
+    writer.dequantise(y, writer.padded(f"{x}/q", f"{y}/q", zero, node.input))
+    return True
 
 
 def _write_average(
@@ -74,12 +78,30 @@ def _write_average(
     return True
 
 
+def _write_hard_sigmoid(
+    writer: Writer, _topology: Topology, node: onnx.NodeProto, told: dict[str, Any]
+) -> bool:
+    """Write clip(alpha * x + beta, 0, 1) as the sum of x and beta / alpha.
+
+    Its integers, in steps of 1 / alpha, are those of the answer, which end where it is clipped.
+    """
+    x, y = node.input[0], node.output[0]
+    alpha, beta = told.get("alpha", 0.2), told.get("beta", 0.5)
+    if alpha <= 0 or writer.scales[y] != unsigned(0.0, 1.0):
+        return False
+    added = writer.quantised_constant(f"{y}/added", np.array(beta / alpha, np.float32))
+    writer.nodes.append(helper.make_node("Add", [f"{x}/dq", added], [f"{y}/sum"], name=node.name))
+    steps = Scale(float(np.float32(writer.scales[y].scale / alpha)), 0)
+    writer.dequantise(y, writer.quantise(f"{y}/sum", f"{y}/q", steps))
+    return True
+
+
 def _write_resize(
     writer: Writer, topology: Topology, node: onnx.NodeProto, told: dict[str, Any]
 ) -> bool:
     x, y = node.input[0], node.output[0]
     picked = _picked(topology, node, told)
-    if picked is None:
+    if picked is None or writer.scales[x] != writer.scales[y]:
         return False
     # ONNX Runtime carries channels last through a convolution, but not through a Gather.
     name = writer.transposed(f"{x}/q", f"{y}/pixels", TO_PIXELS)
@@ -123,3 +145,11 @@ def _rounded(places: npt.NDArray[np.float64], mode: bytes) -> npt.NDArray[np.flo
     if mode in _SHIFTS:
         return np.floor(places + _SHIFTS[mode])
     return np.ceil(places - _SHIFTS_DOWN[mode])
+
+
+_WRITERS = {
+    "AveragePool": _write_average,
+    "HardSigmoid": _write_hard_sigmoid,
+    "Pad": _write_pad,
+    "Resize": _write_resize,
+}

@@ -52,9 +52,12 @@ class Writer:
             if name in self.scales:
                 self.dequantise(name, self.quantise(name, f"{name}/q"))
 
-    def quantise(self, name: str, integers: str) -> str:
-        """Write the integers of a tensor, to be had as `integers`; return that."""
-        parameters = self._parameters(self.scales[name])
+    def quantise(self, name: str, integers: str, scale: Scale | None = None) -> str:
+        """Write the integers of a tensor, to be had as `integers`; return that.
+
+        At `scale`, or by default that which the tensor has.
+        """
+        parameters = self._parameters(scale or self.scales[name])
         return self._node("QuantizeLinear", [self._fences.get(name, name), *parameters], integers)
 
     def dequantise(self, name: str, integers: str) -> None:

@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.quantise import measure
-from tests.calibration_network import SIZE, frames
+from calibration.quantise import measure, quantise
+from tests.calibration_network import SIZE, frames, network, scores
 
 POOL = "QLinearAveragePool"
 HALVED = {"kernel_shape": [2, 2], "strides": [2, 2]}
@@ -74,6 +74,19 @@ def run(model, name):
     return np.concatenate([session.run([name], {"frames": x[None]})[0] for x in frames()])
 
 
+def optimised(graph, folder):
+    """Return the ops that ONNX Runtime makes of a graph."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return [node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node]
+
+
 def encoded(model, monkeypatch=None):
     """Return the 8-bit graph; with `monkeypatch` the ops are left as they were."""
     measured = measure(model, frames())
@@ -116,18 +129,32 @@ def test_an_average_is_what_it_was_but_for_ties(kind, monkeypatch):
     ids=["resize", "pad", "average"],
 )
 def test_channels_stay_last_between_convolutions(model, tmp_path):
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(
-        encoded(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    nodes = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+    nodes = optimised(encoded(model), tmp_path)
     placed = [index for index, op in enumerate(nodes) if op == "QLinearConv"]
     inside = set(nodes[placed[0] : placed[-1]])
     assert not inside & {"Transpose", "QuantizeLinear", "DequantizeLinear", "Resize", POOL}
+
+
+def hard(op):
+    """Return a network whose first activation is a HardSwish, whole or in parts."""
+    model = network()
+    nodes = {node.output[0]: node for node in model.graph.node}
+    if op == "HardSwish":
+        model.graph.node.remove(nodes["g1"])
+        nodes["s1"].CopyFrom(helper.make_node("HardSwish", ["c1"], ["s1"]))
+    else:
+        nodes["g1"].CopyFrom(helper.make_node(op, ["c1"], ["g1"], alpha=1 / 6))
+    return model
+
+
+@pytest.mark.parametrize("op", ["HardSwish", "HardSigmoid"])
+def test_a_hard_swish_is_computed_in_integers(op, tmp_path):
+    model = hard(op)
+    graph = quantise(model, frames()).cpu
+    assert np.abs(scores(graph, frames()) - scores(model, frames())).mean() < 0.005
+    ops = optimised(graph, tmp_path)
+    assert {"QLinearAdd", "QLinearMul"} <= set(ops)
+    assert not {"HardSigmoid", "HardSwish"}.intersection(ops)
 
 
 @pytest.mark.parametrize(
