@@ -139,11 +139,11 @@ class RfDetr(RtDetr):
     preprocessing = Detr.preprocessing
 
     def _doubts(self, network: Network) -> tuple[str, ...]:
+        if has_patches(network):
+            return ()
         if _has_hybrid_encoder(network):
             return ("convolutions follow its attention, as in RT-DETR",)
-        if not has_patches(network):
-            return ("its backbone is no vision transformer; it is fed normalised pixels",)
-        return ()
+        return ("its backbone is no vision transformer; it is fed normalised pixels",)
 
 
 def has_patches(network: Network) -> bool:

@@ -43,6 +43,7 @@ GRAPHS = {
     "DETR": (lambda: networks_detr.detr(softmax=True, hybrid=False), "detr", ""),
     "RT-DETR": (networks_detr.detr, "rt-detr", "rf-detr"),
     "RF-DETR": (lambda: networks_detr.detr(patches=True, hybrid=False), "rf-detr", "rt-detr"),
+    "RF-DETR, its projector": (lambda: networks_detr.detr(patches=True), "rf-detr", "rt-detr"),
     "RT-DETR of Ultralytics": (networks_detr.ultralytics, "rt-detr-ultralytics", ""),
     "DEIM": (networks_detr.exported, "detr-exported", ""),
     "DEIMv2": (lambda: networks_detr.exported(patches=True), "detr-exported-vit", ""),
