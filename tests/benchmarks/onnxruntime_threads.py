@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from edge.detector.onnxruntime import exact_products
+from edge.detector.onnxruntime import exact_products, products_fit
 
 FPS = 10
 ROUNDS = 6
@@ -34,7 +34,8 @@ def session(path: Path, threads: int, spinning: str) -> onnxruntime.InferenceSes
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    for key, value in (SPINNING[spinning] | exact_products()).items():
+    products = {} if products_fit(path) else exact_products()
+    for key, value in (SPINNING[spinning] | products).items():
         options.add_session_config_entry(key, value)
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
