@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import encoding_cpu, encoding_tensorrt
-from .convolution import bias_of
+from .convolution import bias_of, weights_of
 from .errors import CalibrationError
 from .fallback import without
 from .groups import groups
 from .layers import Layer, shares
+from .observe import activations
 from .seen import Seen
-from .tail import body, influence
+from .tail import body, influence, last_convolutions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -73,8 +74,18 @@ class Measured:
         self._cpu = cpu
         self._tensorrt = tensorrt
         self._report = report
+        self.model = source.model
+        """The float graph that both encodings are made of."""
+        self.frames = source.frames
+        """Those of the calibration on which layers were compared."""
+        self.last = tuple(
+            node.output[0] for node in last_convolutions(source.topology, body(source.topology))
+        )
+        """The convolutions that only the tail reads; they are float32 in both encodings."""
         self.layers = _layers(source, cpu, tensorrt)
         """Every convolution that can run in 8 bits, in the graph's order."""
+        self.multiplications = _multiplications(source, self.layers)
+        """Of all convolutions, on one frame."""
         self.default_float = tuple(dict.fromkeys((*cpu.noisy, *tensorrt.noisy)))
         """Layers that `encode` leaves in float32 when it is not told which, the worst first."""
 
@@ -217,6 +228,15 @@ def _layers(source: Source, cpu: Placement, tensorrt: Placement) -> tuple[Layer,
         for name in found
         if name in integer
     )
+
+
+def _multiplications(source: Source, layers: Sequence[Layer]) -> float:
+    if not layers:
+        return 0.0
+    largest = max(layers, key=lambda layer: layer.share)
+    weights = weights_of(source.topology, source.topology.producer[largest.name])
+    ((values,),) = activations(source.model, [largest.name], source.frames[:1])
+    return 0.0 if weights is None else values.size * weights[0].size / largest.share
 
 
 def _tensors(topology: Topology, nodes: list[onnx.NodeProto]) -> set[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from edge.frame import Image
 
-_FLOOR = THRESHOLD / 2
+FLOOR = THRESHOLD / 2
 """From this score on a candidate counts: what is below can hardly become a detection."""
 
 
@@ -37,21 +37,24 @@ def effects(
     `alone` yields a layer's name and the graph with that layer in 8 bits; `frames` are letterboxed,
     uint8 (H, W, 3) BGR each. Only candidates that count in float are looked at, before NMS.
     """
-    name = _candidates(graph)
-    reference = _scores(graph, name, frames)
-    heard = reference >= min(_FLOOR, float(reference.max()))
+    name = candidates_of(graph)
+    reference = scores_of(graph, name, frames)
+    heard = reference >= min(FLOOR, float(reference.max()))
     found = {}
     for number, (layer, changed) in enumerate(alone):
-        difference = (_scores(changed, name, frames) - reference)[heard]
+        difference = (scores_of(changed, name, frames) - reference)[heard]
         found[layer] = float(np.mean(np.square(difference, dtype=np.float64)))
         done(number + 1)
     return found
 
 
-def _candidates(graph: onnx.ModelProto) -> str:
+def candidates_of(graph: onnx.ModelProto) -> str:
     """Return the scores of all candidates: what the contract's own TopK, the last one, reads."""
     return str([node.input[0] for node in graph.graph.node if node.op_type == "TopK"][-1])
 
 
-def _scores(graph: onnx.ModelProto, name: str, frames: Sequence[Image]) -> npt.NDArray[np.float32]:
+def scores_of(
+    graph: onnx.ModelProto, name: str, frames: Sequence[Image]
+) -> npt.NDArray[np.float32]:
+    """Return the candidates' scores on these frames, (frames, candidates)."""
     return np.concatenate([scores for (scores,) in activations(graph, [name], frames)])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from calibration.measured import CPU, TENSORRT, Calibrated
 from calibration.quantise import measure
 from edge.detector import bundle
 from engines.effects import effects
+from engines.encodings import ENCODINGS, Encodings
 from engines.errors import BudgetError
 from engines.evaluation import held_out
 from engines.evaluation.budget import Budget, worst_labels
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import onnx
 
     from calibration.layers import Layer
-    from calibration.measured import Measured
+    from calibration.measured import Calibrated
     from engines.evaluation.budget import Verdict
     from engines.evaluation.evaluated import Graded
     from engines.evaluation.held_out import HeldOut
@@ -36,9 +36,13 @@ _AIMS = (0.95, 0.9, 0.8)
 """
 _EASIER = (0.5, 1.5)
 """How much less or more of a limit the search's own frames may be taken to use up."""
-_LOOKED_AT = 16
-"""Frames of the search on which each layer is tried by itself."""
-_ENCODINGS = {bundle.PORTABLE_GRAPH: CPU, bundle.TENSORRT_GRAPH: TENSORRT}
+_WORK = 1e13
+"""Multiplications that the search of one graph may take, about, twice: to try the layers, and to
+try encodings. A count and no clock: the same inputs end in the same layers on any machine."""
+_LOOKED_AT = (4, 16)
+"""Frames of the search, at least and at most, on which each layer is tried by itself."""
+_TRIES = (20, 100)
+"""Encodings that are run for one graph, at most, of large networks and of small ones."""
 _WORST_CHECKS, _WORST_LAYERS = 4, 3
 
 
@@ -87,19 +91,20 @@ def pass_gate(
 ) -> Passed:
     """Return graphs that hold the budget, the fewest layers in float; raises `BudgetError`."""
     measured = measure(adapted.graph, chosen.calibration, progress)
+    encodings = Encodings(measured, gate.parts, progress)
     judge = Judge(held, adapted.labels, gate.budget)
-    calibrated = _only(measured.encode(() if gate.search else None), gate)
+    calibrated = encodings.both({} if gate.search else None)
     all_int8 = calibrated.cpu
     graded = _grade(judge, calibrated, progress)
     searched: dict[str, Searched] = {}
     if gate.search and not _held(graded):
         aside, held = held_out.set_aside(adapted, chosen, held, SEARCH_FRAMES, progress)
         looking = Judge(aside, adapted.labels, gate.budget)
-        search = _Search(adapted.graph, measured, looking, gate, progress)
+        search = _Search(encodings, looking, gate, progress)
         judge = Judge(held, adapted.labels, gate.budget)
         for aim in _AIMS:
             searched |= search.run(graded, searched, aim)
-            calibrated = _only(_encode(measured, searched), gate)
+            calibrated = encodings.both({part: found.names for part, found in searched.items()})
             graded = _grade(judge, calibrated, progress)
             if _held(graded):
                 break
@@ -113,19 +118,12 @@ def pass_gate(
 class _Search:
     """Searches each graph that misses the budget, on frames that it is not judged on."""
 
-    def __init__(
-        self,
-        graph: onnx.ModelProto,
-        measured: Measured,
-        judge: Judge,
-        gate: Gate,
-        progress: Progress,
-    ) -> None:
-        self._graph = graph
-        self._measured = measured
+    def __init__(self, encodings: Encodings, judge: Judge, gate: Gate, progress: Progress) -> None:
+        self._encodings = encodings
         self._judge = judge
         self._progress = progress
-        self._trials = {part: Trials(partial(self._use, part)) for part in gate.parts}
+        most = self._within(_TRIES, len(judge.held_out.frames))
+        self._trials = {part: Trials(partial(self._use, part), most) for part in gate.parts}
         self._candidates: dict[str, list[Candidate]] = {}
 
     def run(
@@ -150,12 +148,12 @@ class _Search:
 
     def _layers(self, part: str) -> list[Candidate]:
         """Return the layers that may stay in float, each with what it spares."""
-        encoding = _ENCODINGS[part]
-        sparable, frames = self._measured.sparable(encoding), self._judge.held_out.frames
+        encoding, measured = ENCODINGS[part], self._encodings.measured
+        sparable, frames = measured.sparable(encoding), self._judge.held_out.frames
         found = effects(
-            self._graph,
-            ((name, self._measured.alone(encoding, name)) for name in sparable),
-            frames[:: -(-len(frames) // _LOOKED_AT)],
+            measured.model,
+            ((name, measured.alone(encoding, name)) for name in sparable),
+            frames[:: -(-len(frames) // self._within(_LOOKED_AT, len(sparable)))],
             lambda done: self._progress(f"trying the layers of {part}", done, len(sparable)),
         )
         return [
@@ -165,37 +163,20 @@ class _Search:
             if layer.name == name
         ]
 
+    def _within(self, limits: tuple[int, int], frames: int) -> int:
+        """Return how often so many frames may be run, within limits."""
+        once = self._encodings.measured.multiplications * frames
+        return int(min(max(_WORK / max(once, 1.0), limits[0]), limits[1]))
+
     def _use(self, part: str, names: tuple[str, ...]) -> float:
         trials = self._trials[part]
         self._progress(f"searching {part}, {len(names)} layers in float", trials.tried, trials.most)
-        graph = _encode_one(self._measured, part, names)
+        graph = self._encodings.one(part, names)
         return self._judge.grade(part, graph, lambda *_: None).use
 
 
 def _noise(part: str, layer: Layer) -> float:
     return layer.tensorrt_noise if part == bundle.TENSORRT_GRAPH else layer.cpu_noise
-
-
-def _encode_one(measured: Measured, part: str, names: tuple[str, ...]) -> onnx.ModelProto:
-    if part == bundle.TENSORRT_GRAPH:
-        return measured.encode_tensorrt(names)
-    return measured.encode_cpu(names)
-
-
-def _encode(measured: Measured, searched: Mapping[str, Searched]) -> Calibrated:
-    """Return both graphs, each with its own layers in float."""
-    names = {part: found.names for part, found in searched.items()}
-    cpu = measured.encode(names.get(bundle.PORTABLE_GRAPH, ()))
-    trt = measured.encode(names.get(bundle.TENSORRT_GRAPH, ()))
-    report = {**cpu.report, "tensorrt": trt.report["tensorrt"]}
-    return Calibrated(cpu.cpu, trt.tensorrt, report)
-
-
-def _only(calibrated: Calibrated, gate: Gate) -> Calibrated:
-    if gate.tensorrt:
-        return calibrated
-    report = {key: value for key, value in calibrated.report.items() if key != "tensorrt"}
-    return replace(calibrated, tensorrt=None, report=report)
 
 
 def _graphs(calibrated: Calibrated) -> dict[str, onnx.ModelProto]:

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 LARGEST_SHARE = 0.5
 """Of all multiplications: with more than that in float it is no INT8 model any more."""
-MOST_TRIES = 100
-"""Encodings that are run for one graph."""
 _SINGLES = 16
 """Layers that are tried in INT8 one by one, those of the most multiplications: beyond them there is
 little to win."""
@@ -103,7 +101,7 @@ class Trials:
     `measure` is given the layers in float and returns the share of the tightest limit used up.
     """
 
-    def __init__(self, measure: Callable[[tuple[str, ...]], float], most: int = MOST_TRIES) -> None:
+    def __init__(self, measure: Callable[[tuple[str, ...]], float], most: int) -> None:
         self._measure = measure
         self._known: dict[frozenset[str], float] = {}
         self.most = most

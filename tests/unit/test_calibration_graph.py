@@ -14,7 +14,7 @@ from calibration.quantise import measure, quantise
 from calibration.scales import Scale, unsigned
 from calibration.tail import body, influence, last_convolutions
 from calibration.topology import Topology
-from tests.calibration_network import distances, frames, network, scores, two_stages
+from tests.calibration_network import SIZE, distances, frames, network, scores, two_stages
 
 
 @pytest.fixture(scope="module")
@@ -292,3 +292,10 @@ def test_for_tensorrt_a_layer_goes_to_float_by_itself(measured):
         name: [layer.name for layer in layers]
         for name, layers in measured.sparable("tensorrt").items()
     } == {"c1": ["c1"], "c2": ["c2"], "c3": ["c3"]}
+
+
+def test_multiplications_are_counted_over_all_convolutions(measured):
+    places = SIZE * SIZE
+    inner = 8 * 3 * 9 + 8 * 8 * 9 + 8 * 16 + 4 * 8
+
+    assert measured.multiplications == pytest.approx(places * inner)

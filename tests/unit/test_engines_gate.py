@@ -19,7 +19,7 @@ from engines.evaluation.accuracy import run_graph
 from engines.gate import Gate
 from engines.inspection import Order, understand
 from tests import networks
-from tests.unit.test_engines_build import dimmed, nothing_told, undrawn
+from tests.unit.test_engines_build import blank, dimmed, nothing_told, undrawn
 from tests.unit.test_engines_effects import fainter
 from tests.unit.test_engines_images import photos
 
@@ -31,7 +31,8 @@ class Measured:
         self.graph = graph
         self.noise = noise
         self.layers = tuple(Layer(name, 0.1, by, by, 1.0) for name, by in noise.items())
-        self.default_float = ()
+        self.default_float, self.multiplications = (), 1e6
+        self.model, self.last, self.frames = graph, (), blank(graph)
 
     def encode(self, in_float=None):
         left = self.default_float if in_float is None else in_float
@@ -62,7 +63,7 @@ def model(tmp_path):
 def built(tmp_path, monkeypatch, model):
     undrawn(monkeypatch)
 
-    def run(noise, **asked):
+    def run(noise, *, steps=False, **asked):
         monkeypatch.setattr(
             gating, "measure", lambda graph, frames, progress: Measured(graph, noise)
         )
@@ -72,7 +73,7 @@ def built(tmp_path, monkeypatch, model):
         made = build(
             adapted, [pictures], tmp_path / "out", lambda *what: said.append(what), Gate(**asked)
         )
-        return made, [what for what, _, _ in said]
+        return made, said if steps else [what for what, _, _ in said]
 
     return run
 
@@ -111,6 +112,14 @@ def test_without_a_search_the_miss_is_refused_with_the_layers_that_lose_most(bui
 
     assert "leave --no-search out" in said.value.hint
     assert not (tmp_path / "out").exists()
+
+
+def test_a_large_network_is_searched_with_fewer_encodings(built, monkeypatch):
+    monkeypatch.setattr(gating, "_WORK", 1.0)
+
+    _, said = built({f"layer{number:02}": 0.03 / (number + 1) for number in range(12)}, steps=True)
+
+    assert {of for what, _, of in said if what.startswith("searching")} == {20}
 
 
 def test_what_only_float_can_hold_is_refused(built):

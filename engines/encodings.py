@@ -1,0 +1,58 @@
+"""Both INT8 graphs of one calibration, with any layers in float and their scores recentred."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from calibration.measured import CPU, TENSORRT, Calibrated
+from edge.detector.bundle import PORTABLE_GRAPH, TENSORRT_GRAPH
+from engines.recentre import Recentre
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx
+
+    from calibration.measured import Measured
+    from engines.images import Progress
+
+ENCODINGS = {PORTABLE_GRAPH: CPU, TENSORRT_GRAPH: TENSORRT}
+"""By the part of a bundle."""
+_FRAMES = 16
+
+
+class Encodings:
+    """What `measured` knows, written down; `parts` are the graphs to make."""
+
+    def __init__(self, measured: Measured, parts: Sequence[str], progress: Progress) -> None:
+        self.measured = measured
+        self._parts = parts
+        total = len(measured.last)
+        self._recentred = Recentre(
+            measured.model,
+            measured.last,
+            measured.frames[:: -(-len(measured.frames) // _FRAMES)],
+            lambda done: progress("measuring scores", done, total),
+        )
+
+    def one(self, part: str, in_float: Sequence[str]) -> onnx.ModelProto:
+        """Return the graph of a part, with these layers in float."""
+        if part == TENSORRT_GRAPH:
+            return self._recentred(self.measured.encode_tensorrt(in_float))
+        return self._recentred(self.measured.encode_cpu(in_float))
+
+    def both(self, in_float: Mapping[str, Sequence[str]] | None) -> Calibrated:
+        """Return the graphs of all parts, each with its own layers in float; None: the default."""
+        made = {
+            part: self.measured.encode(None if in_float is None else in_float.get(part, ()))
+            for part in self._parts
+        }
+        cpu = made[PORTABLE_GRAPH]
+        if TENSORRT_GRAPH not in made:
+            report = {key: value for key, value in cpu.report.items() if key != TENSORRT}
+            return Calibrated(self._recentred(cpu.cpu), None, report)
+        trt = made[TENSORRT_GRAPH]
+        tensorrt = None if trt.tensorrt is None else self._recentred(trt.tensorrt)
+        report = {**cpu.report, TENSORRT: trt.report[TENSORRT]}
+        return replace(cpu, cpu=self._recentred(cpu.cpu), tensorrt=tensorrt, report=report)
