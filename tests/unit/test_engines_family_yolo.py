@@ -193,6 +193,26 @@ def test_the_number_of_labels_is_read_from_the_top_k(tmp_path):
     assert adapted.recognised.label_count == 7
 
 
+def turned(*, stated):
+    """Return an end-to-end export whose boxes on noise run from right to left."""
+    model = networks_yolo.end_to_end()
+    graph = GraphBuilder(model, "turned/")
+    columns = graph.constant([2, 3, 0, 1, 4, 5], np.int64)
+    graph.publish(graph.op("Gather", model.graph.output[0].name, columns, axis=2), "turned")
+    model.graph.output[0].name = "turned"
+    helper.set_model_props(model, {"end2end": str(stated)})
+    return model
+
+
+def test_rows_that_are_no_corners_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="its boxes are not corners, xyxy"):
+        by_hand.understood(tmp_path, turned(stated=False))
+
+
+def test_an_exporter_that_states_them_is_believed_whatever_it_gives_on_noise(tmp_path):
+    assert by_hand.understood(tmp_path, turned(stated=True)).family.name == "end-to-end"
+
+
 def test_two_branches_of_yolov9_stop_and_the_last_is_taken_if_asked_for(tmp_path):
     model = networks_yolo.yolov9_dual()
     pixels = by_hand.frame(SIZE)
