@@ -98,11 +98,11 @@ def _undecided(network: Network, fitting: list[tuple[Family, Recognised]]) -> Mo
 
 def _unknown(network: Network, reasons: dict[str, str], general: str = "") -> ModelError:
     """Return the refusal with the reasons worth reading: of the one family asked for, or close."""
-    told = [
-        f"not {name}: {reason}"
-        for name, reason in reasons.items()
-        if isinstance(reason, Close) or len(reasons) == 1
-    ]
+    same: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        if isinstance(reason, Close) or len(reasons) == 1:
+            same.setdefault(reason, []).append(name)
+    told = [f"not {', '.join(names)}: {reason}" for reason, names in same.items()]
     said = "; ".join(filter(None, [general, *told])) or "no family has outputs of such shapes"
     known = ", ".join(family.name for family in FAMILIES)
     nms = embedded_nms.embedded(network.model)

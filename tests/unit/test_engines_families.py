@@ -11,7 +11,7 @@ from engines.families import registry
 from engines.families.grid import corners_and_strides, strides_of
 from engines.graph import GraphBuilder
 from engines.model import load_source, prepare
-from tests import networks
+from tests import networks, networks_yolo
 
 
 def network(folder, model):
@@ -69,6 +69,10 @@ def test_it_says_what_it_was_recognised_by(tmp_path):
             # As YOLOv5 has it, three anchors per cell, but of boxes that are not decoded.
             replace_output(networks.yolox(), lambda g, o: g.op("Concat", o, o, o, axis=1)),
             "not yolov5: its boxes' centres, in pixels, do not lie at their cells",
+        ),
+        (
+            networks_yolo.raw_heads(),
+            "not yolov3, yolov4, yolov5-raw: its raw heads need the anchors",
         ),
         (
             replace_output(networks.yolox(), lambda g, o: g.op("ReduceMean", o, axes=[1, 2])),
