@@ -26,6 +26,7 @@ _STEP = 0.1
 """Of a bias: a logit's, in most networks."""
 _SMALLEST = 1e-3
 """Change of a score per step of a bias below which the bias is no score's: a box's, for example."""
+_TINY = 1e-12
 _RIDGE = 0.01
 """Of the mean response: no large bias for a small gain."""
 
@@ -61,13 +62,24 @@ class Recentre:
             return graph
         scores = scores_of(graph, self._name, self._frames)
         heard = np.maximum(scores, self._reference) >= FLOOR
-        responses = np.stack([change[heard] for change in self._responses.values()], 1)
-        responses = responses.astype(np.float64)
-        products = responses.T @ responses
-        ridge = np.trace(products) / len(products) * _RIDGE * np.eye(len(products))
-        wrong = (self._reference - scores)[heard].astype(np.float64)
-        biases = np.linalg.solve(products + ridge, responses.T @ wrong)
+        wrong = (self._reference - scores).astype(np.float64)
+        changes = np.stack([*self._responses.values()], -1).astype(np.float64)
+        fitted, others = heard.copy(), heard.copy()
+        fitted[1::2] = others[::2] = False
+        left = wrong[others] - changes[others] @ _solved(changes[fitted], wrong[fitted])
+        if np.sum(left**2) >= np.sum(wrong[others] ** 2):
+            return graph  # what half of the frames ask for does not help the other half
+        biases = _solved(changes[heard], wrong[heard])
         return shifted(graph, dict(zip(self._responses, biases.tolist(), strict=True)))
+
+
+def _solved(
+    changes: npt.NDArray[np.float64], wrong: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return how much of each response, (N, R), makes up for what is wrong, (N,)."""
+    products = changes.T @ changes
+    ridge = max(float(np.trace(products)), _TINY) / len(products) * _RIDGE * np.eye(len(products))
+    return np.asarray(np.linalg.solve(products + ridge, changes.T @ wrong), np.float64)
 
 
 def shifted(graph: onnx.ModelProto, by: Mapping[str, float]) -> onnx.ModelProto:
@@ -79,11 +91,11 @@ def shifted(graph: onnx.ModelProto, by: Mapping[str, float]) -> onnx.ModelProto:
         if node.output[0] not in by or node.input[1] not in constants:
             continue
         channels = constants[node.input[1]].dims[0]
-        bias = np.zeros(channels, np.float32)
+        name, bias = node.output[0], np.zeros(channels, np.float32)
         if len(node.input) > 2:  # noqa: PLR2004
-            bias = numpy_helper.to_array(constants[node.input[2]])
+            name, bias = node.input[2], numpy_helper.to_array(constants[node.input[2]])
         moved = (bias + by[node.output[0]]).astype(np.float32)
         del node.input[2:]
-        node.input.append(f"{node.output[0]}/recentred")
+        node.input.append(f"{name}/recentred")
         changed.graph.initializer.append(numpy_helper.from_array(moved, node.input[2]))
     return changed
