@@ -14,7 +14,7 @@ from engines.errors import BudgetError
 from engines.evaluation import held_out
 from engines.evaluation.budget import Budget, worst_labels
 from engines.evaluation.evaluated import Judge, refuse_blind
-from engines.search import Candidate, Searched, Trials, fewest
+from engines.search import Candidate, Searched, Trials, fewest, transferred
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,6 @@ SEARCH_FRAMES = 40
 _AIMS = (0.95, 0.95, 0.85)
 """Share of a limit that a search aims at; the next where the held-out frames say it was not enough.
 """
-_EASIER = (0.5, 1.5)
-"""How much less or more of a limit the search's own frames may be taken to use up."""
 _WORK = 1e13
 """Multiplications that the search of one graph may take, about, twice: to try the layers, and to
 try encodings. A count and no clock: the same inputs end in the same layers on any machine."""
@@ -137,14 +135,12 @@ class _Search:
         }
 
     def _one(self, part: str, seen: Graded, names: tuple[str, ...], aim: float) -> Searched:
-        trials, easier = self._trials[part], 1.0
-        # The frames of the search were calibrated on, or are others: what held there and not where
-        # it is judged may use up less of a limit there. Far from the limit that tells nothing.
+        trials = self._trials[part]
         if names and (here := trials.use(names)) is not None:
-            easier = min(max(here / seen.use, _EASIER[0]), _EASIER[1])
+            aim = transferred(aim, here, seen.use)
         if part not in self._candidates:
             self._candidates[part] = self._layers(part)
-        return fewest(part, self._candidates[part], trials, aim * easier)
+        return fewest(part, self._candidates[part], trials, aim)
 
     def _layers(self, part: str) -> list[Candidate]:
         """Return the layers that may stay in float, each with what it spares."""

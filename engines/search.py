@@ -14,6 +14,8 @@ LARGEST_SHARE = 0.5
 _SINGLES = 16
 """Layers that are tried in INT8 one by one, those of the most multiplications: beyond them there is
 little to win."""
+_EASIEST = 1.5
+"""How much more of a limit the search's own frames may be taken to use up than the others."""
 _SMALL = 0.002
 """Share of the multiplications that any layer in float costs, however small it is: the way there
 and back."""
@@ -160,6 +162,16 @@ def fewest(part: str, candidates: Sequence[Candidate], trials: Trials, aim: floa
         tried=trials.tried,
         stopped=trials.stopped,
     )
+
+
+def transferred(aim: float, here: float, there: float) -> float:
+    """Return what to aim at on the search's frames, for `aim` where the graph is judged.
+
+    The frames of the search were calibrated on, or are others: a choice that used up `here` of a
+    limit on them used up `there` of it where it is judged. After a miss this asks for more than
+    `here`, however little that was.
+    """
+    return aim * min(here / there, _EASIEST)
 
 
 def _pruned(

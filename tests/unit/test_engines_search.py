@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.search import LARGEST_SHARE, Candidate, Trials, fewest, ranked
+from engines.search import LARGEST_SHARE, Candidate, Trials, fewest, ranked, transferred
 
 
 def candidate(name, effect, share=0.05, **takes):
@@ -124,3 +124,13 @@ def test_what_is_mostly_float_is_no_int8_model():
 
     assert found.share <= LARGEST_SHARE
     assert found.use > 0.1
+
+
+@given(st.floats(0.01, 2), st.floats(1.0, 5))
+def test_after_a_miss_a_search_goes_on_from_where_it_ended(here, there):
+    assert transferred(0.95, here, there) < here
+
+
+def test_frames_that_are_harder_ask_for_less_but_not_for_anything():
+    assert transferred(0.9, here=1.2, there=1.0) == pytest.approx(1.08)
+    assert transferred(0.9, here=9.0, there=1.0) == pytest.approx(1.35)
