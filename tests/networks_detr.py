@@ -10,14 +10,27 @@ from tests.networks import WIDTH, _conv, _publish, _stem
 QUERIES = 20
 
 
-def detr(*, labels=3, size=(64, 48), softmax=False, hybrid=True, patches=False, extra=False):
+def detr(
+    *,
+    labels=3,
+    size=(64, 48),
+    softmax=False,
+    hybrid=True,
+    patches=False,
+    extra=False,
+    chosen=False,
+):
     """`logits` and `pred_boxes`, cxcywh in 0..1.
 
     `softmax`: with a last class for no object, which noise is; else logits that are low on noise.
     `hybrid`: a convolution behind attention. `patches`: a vision transformer's first convolution.
-    `extra`: the decoder's last state beside it.
+    `extra`: the decoder's last state beside it. `chosen`: the queries are the best of a top-k.
     """
     model, graph, queries, rng = _decoder(size, hybrid=hybrid, patches=patches)
+    if chosen:
+        most = graph.constant([QUERIES], np.int64)
+        _, index = graph.ops("TopK", 2, graph.reduce_max(queries, 2), most, axis=1)
+        queries = graph.gather_rows(queries, index)
     state = graph.op("Identity", queries)
     logits = _head(graph, queries, rng, labels + softmax, bias=-3.0)
     if softmax:

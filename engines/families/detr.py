@@ -28,6 +28,8 @@ _BOX = 4
 _RANK = 3
 _PATCH = 8
 """A first convolution of this stride or more cuts patches: the backbone is a vision transformer."""
+_DESCENDANTS = {"GridSample", "TopK"}
+"""Deformable attention, and the choice of queries; what has either ends in sigmoids."""
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _XYXY_OF_CXCYWH = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
 
@@ -71,9 +73,19 @@ class Detr(_Queries):
         letterbox="stretch", colours="RGB", scale=1 / 255, mean=_MEAN, std=_STD
     )
 
+    def recognise(self, network: Network) -> Recognised | str:
+        """Take such queries where they see all of the image; descendants' choose and sample."""
+        found = super().recognise(network)
+        descends = sorted(_DESCENDANTS & {node.op_type for node in network.model.graph.node})
+        if isinstance(found, Recognised) and descends:
+            return Close(f"its queries are of DETR's descendants ({', '.join(descends)}): sigmoids")
+        return found
+
     def _judge(
         self, logits: npt.NDArray[np.float32], evidence: str, doubts: tuple[str, ...]
     ) -> Recognised | str:
+        if logits.shape[-1] == 1:
+            return Close("it has one class, so there is none for no object")
         last = float((logits.argmax(-1) == logits.shape[-1] - 1).mean())
         if last < 1 / 2:
             return Close(

@@ -44,6 +44,8 @@ GRAPHS = {
     "RT-DETR": (networks_detr.detr, "rt-detr", "rf-detr"),
     "RF-DETR": (lambda: networks_detr.detr(patches=True, hybrid=False), "rf-detr", "rt-detr"),
     "RF-DETR, its projector": (lambda: networks_detr.detr(patches=True), "rf-detr", "rt-detr"),
+    "RT-DETR, one label": (lambda: networks_detr.detr(labels=1), "rt-detr", "rf-detr"),
+    "RT-DETR, two labels": (lambda: networks_detr.detr(labels=2, chosen=True), "rt-detr", ""),
     "RT-DETR of Ultralytics": (networks_detr.ultralytics, "rt-detr-ultralytics", ""),
     "DEIM": (networks_detr.exported, "detr-exported", ""),
     "DEIMv2": (lambda: networks_detr.exported(patches=True), "detr-exported-vit", ""),
