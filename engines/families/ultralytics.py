@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 
 from engines.families.boxes import xyxy_of_cxcywh
@@ -108,7 +109,8 @@ def _are_corners(network: Network, output: str, strides: tuple[int, ...]) -> boo
     """Return whether its boxes are xyxy, as before an embedded NMS, or cxcywh, or why neither."""
     values = values_of(network, [output], Ultralytics.preprocessing)[0][0]
     boxes = values[:_BOX].T
-    if not are_shares(values[_BOX:]):
+    # NaN is of a broken model, not of another one: the build says where it comes from.
+    if not are_shares(np.nan_to_num(values[_BOX:])):
         return Close("what follows its 4 rows of boxes goes beyond 0..1, so is no score")
     reason = why_not_on_grid(boxes, network.size_wh, strides, 1)
     if reason is not None and are_corners_on_grid(boxes, network.size_wh, strides):
