@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -18,13 +16,14 @@ from engines.assignment import fold_assignments
 from engines.batch import with_free_batch
 from engines.errors import AlreadyQuantised, ModelError
 from engines.focus import fold_focus
-from engines.graph import Shape, opset_of, shape_of
+from engines.graph import Shape, shape_of
 from engines.image_input import find_image, fix_companions, to_planes
 from engines.normalisation import spell_out
 from engines.precision import to_float32
+from engines.simplify import raised, simplified, state_output_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 _IR_VERSION = 8
 
@@ -120,11 +119,11 @@ def prepare(source: Source, size_wh: tuple[int, int] | None) -> Network:
     batch, size = _fix_input(source, image, size_wh)
     _refuse_foreign(source)
     fix_companions(model, size)
-    model = opset.lowered(_simplified(source, _raised(source, model)))
+    model = opset.lowered(simplified(source.path, raised(source.path, model)))
     spell_out(model)
     fold_focus(model, image.name)
     fold_assignments(model)
-    _state_output_shapes(model)
+    state_output_shapes(model)
     freed = with_free_batch(model, batch)
     if freed is None and batch > 1:
         raise ModelError(
@@ -228,76 +227,3 @@ def _size(
             "give --size N or --size WxH, as it was trained",
         )
     return asked_wh
-
-
-def _raised(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Bring an older opset to 17, where onnx's converter can."""
-    try:
-        return opset.raised(model)
-    except Exception as error:  # it raises RuntimeError and unrelated types
-        if opset_of(model) >= opset.OLDEST:
-            return model
-        raise ModelError(
-            f"model {source.path}: opset {opset_of(model)} cannot be lifted to {opset.OPSET}: "
-            f"{str(error).splitlines()[0]}",
-            f"export the model again with opset {opset.OPSET}",
-        ) from error
-
-
-def _simplified(source: Source, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants and batch normalisation by ONNX Runtime's basic level: standard ops."""
-    with tempfile.TemporaryDirectory(prefix="aisle-edge-") as folder:
-        written = Path(folder) / "simplified.onnx"
-        try:
-            _optimise(model, written)
-        except Exception as error:  # onnxruntime's exceptions share no base but this
-            raise ModelError(
-                f"model {source.path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}",
-                "export the model again; the graph must load in ONNX Runtime",
-            ) from error
-        simple = onnx.load_model(written)
-    _tidy(simple)
-    return simple
-
-
-def _optimise(model: onnx.ModelProto, written: Path) -> None:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(written)
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-
-def _tidy(model: onnx.ModelProto) -> None:
-    """Drop what ONNX Runtime adds beside the graph, and order what it orders by chance."""
-    standard = [o for o in model.opset_import if o.domain in ("", "ai.onnx")]
-    del model.opset_import[:]
-    model.opset_import.extend(standard)
-    weights = sorted(model.graph.initializer, key=lambda tensor: tensor.name)
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(weights)
-    del model.metadata_props[:]
-    del model.graph.value_info[:]
-    for node in model.graph.node:
-        node.doc_string = ""
-    for value in _values(model):
-        value.doc_string = ""
-
-
-def _state_output_shapes(model: onnx.ModelProto) -> None:
-    """Write what can be inferred of them: not every exporter states them, nor does a cut."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    known = {value.name: value for value in inferred.output}
-    for value in model.graph.output:
-        if not value.type.tensor_type.shape.dim:
-            value.CopyFrom(known[value.name])
-
-
-def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
-    yield from model.graph.input
-    yield from model.graph.output
