@@ -21,7 +21,7 @@ from edge.config import OutboxConfig
 from edge.config_file import load_config
 from edge.errors import StartError
 from edge.tools import probes
-from edge.tools.probes import Finding, Verdict
+from edge.tools.finding import Finding, Verdict, isolated
 
 if TYPE_CHECKING:
     import argparse
@@ -62,7 +62,7 @@ def examine(config: Config | None) -> list[Finding]:
     """Run every probe, at once; a probe that fails is a finding too."""
     board = this_board()
     outbox = config.outbox if config else OutboxConfig()
-    driver = probes.isolated("CUDA driver", partial(probes.cuda_driver, board))
+    driver = isolated("CUDA driver", partial(probes.cuda_driver, board))
     looks: list[tuple[str, Callable[[], Finding]]] = [
         ("board", partial(probes.machine, board)),
         ("CPU", probes.processor),
@@ -81,7 +81,7 @@ def examine(config: Config | None) -> list[Finding]:
         looks.append(("bundle", partial(probes.bundle, config)))
         looks.append(("broker", partial(probes.broker, config.mqtt)))
     with ThreadPoolExecutor(len(looks)) as pool:
-        return list(pool.map(lambda look: probes.isolated(*look), looks))
+        return list(pool.map(lambda look: isolated(*look), looks))
 
 
 def with_verdict_on_runtimes(findings: Sequence[Finding]) -> list[Finding]:

@@ -11,9 +11,10 @@ import pytest
 from edge.board import Board, this_board
 from edge.cli import main
 from edge.config import Config, MqttConfig
+from edge.tools import finding as findings
 from edge.tools import probes
 from edge.tools.doctor import with_verdict_on_runtimes
-from edge.tools.probes import Finding, ProbeFailed, Verdict
+from edge.tools.finding import Finding, ProbeFailed, Verdict, ask, isolated
 
 ORIN = Board("NVIDIA Jetson Orin Nano", "36.4.0")
 PC = Board("x86_64 PC")
@@ -139,23 +140,23 @@ def test_the_main_job_needs_one_runtime(ort, driver, tensorrt, pycuda, verdict):
 
 def test_a_library_that_crashes_is_a_finding():
     with pytest.raises(ProbeFailed, match="signal 11"):
-        probes.ask("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+        ask("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
 
 
 def test_a_library_that_hangs_is_a_finding(monkeypatch):
-    monkeypatch.setattr(probes, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(findings, "_PATIENCE_S", 0.2)
 
     with pytest.raises(ProbeFailed, match=r"no answer in 0\.2 s"):
-        probes.ask("import time; time.sleep(60)")
+        ask("import time; time.sleep(60)")
 
 
 def test_a_library_that_is_missing_is_named_without_a_traceback():
     with pytest.raises(ProbeFailed, match=r"^ModuleNotFoundError: No module named 'nowhere'$"):
-        probes.ask("import nowhere")
+        ask("import nowhere")
 
 
 def test_a_probe_that_breaks_shows_its_error():
-    finding = probes.isolated("memory", lambda: probes.memory(Path("/nowhere")))
+    finding = isolated("memory", lambda: probes.memory(Path("/nowhere")))
 
     assert finding.name == "memory"
     assert "FileNotFoundError" in finding.found
