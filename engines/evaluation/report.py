@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from edge.detector.golden import FLOAT
 from engines.evaluation import report_charts as charts
+from engines.evaluation import report_places as places
 from engines.evaluation import report_tables as tables
 from engines.evaluation.accuracy import THRESHOLD, detections
 from engines.evaluation.report_layers import look_inside
@@ -124,8 +125,8 @@ def _places(evaluated: Evaluated, where: Location) -> dict[str, Any]:
         said += "With --annotations the annotated objects are counted by place, too."
     return {
         "places_intro": said,
-        "heat_maps": tables.heat_maps(where),
-        "change_tables": tables.change_tables(where),
+        "heat_maps": places.heat_maps(where),
+        "change_tables": places.change_tables(where),
     }
 
 
