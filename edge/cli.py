@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 from edge import __version__
-from edge.errors import ConfigError, EdgeError
+from edge.errors import ConfigError, EdgeError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +28,28 @@ COMMANDS = {
 }
 """verb: (module with `add_arguments(parser)` and `run(arguments) -> exit status`, help)."""
 
-_INTERRUPTED = 130
+_INTERRUPTED = 128 + signal.SIGINT
+_NOBODY_READS = 128 + signal.SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors of ours become one line on stderr and their exit status."""
+    """Run one command; errors of ours become one line on stderr and their exit status.
+
+    So do a file that this user may not look at, wherever it came up, and an output that is full;
+    where nobody reads the output any more, that is the end without a word, as of other programs.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
+    _print_whatever_the_locale()
     try:
         arguments = _parser(words).parse_args(words)
         status: int = arguments.run(arguments)
+        print(end="", flush=True)
+    except BrokenPipeError:
+        _write_no_more()
+        return _NOBODY_READS
+    except OSError as error:
+        print(f"edge: {_of_the_system(error)}", file=sys.stderr)
+        return StartError.exit_code
     except ConfigError as error:
         print(error, file=sys.stderr)  # each line begins with FILE:LINE, for editors to jump to
         return error.exit_code
@@ -42,6 +59,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return status
+
+
+def _print_whatever_the_locale() -> None:
+    """Write what the locale has no letter for as an escape, as stderr does anyway."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it is None where the shell closed it
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _write_no_more() -> None:
+    """Keep Python from trying once more, at its end, what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _of_the_system(error: OSError) -> str:
+    """Say in one line what the system does not let us do; raises what is a mistake of ours."""
+    if error.filename is not None:
+        return (
+            f"{error.filename}: {error.strerror}; check the path, and what this user may do there"
+        )
+    if error.errno == errno.ENOSPC:
+        _write_no_more()
+        return "the output cannot be written: its disk is full; free space on it"
+    raise error
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -6,7 +6,6 @@ with its line; here is only what a valid configuration is.
 
 from __future__ import annotations
 
-import re
 import socket
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,15 +27,29 @@ Point = Annotated[
 ]
 Score = Annotated[float, Field(ge=0, le=1)]
 
-TopicLevel = Annotated[
-    str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^/+#\s\x00$]+$")
-]
+# Control characters and what is no character: a broker hangs up on who puts one into a topic.
+_LEVEL = r"[^/+#$\s\x00-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]+"
+TopicLevel = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=f"^{_LEVEL}$")]
 """A name that becomes one level of an MQTT topic."""
 
-_PREFIX = re.compile(r"[^/+#\s\x00$]+(/[^/+#\s\x00$]+)*")
+_NAME_OR_IPV4 = r"[^\s/@:\[\]\x00-\x1f\x7f]+"
+_IPV6 = r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[^\s/@:\[\]\x00-\x1f\x7f]+)?"
 _SMALLEST_POLYGON = 3
 _SMALLEST_AREA = 1e-6
 _SECURE_MQTT = 8883
+
+
+def _host_name() -> str:
+    return socket.gethostname()
+
+
+def _one_that_can_be(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a path cannot have a NUL in it")
+    return path
+
+
+FilePath = Annotated[Path, AfterValidator(_one_that_can_be)]
 
 
 def _distinct_corners(zone: tuple[Point, ...]) -> tuple[Point, ...]:
@@ -112,7 +125,7 @@ class AislesBy(_Section):
 
     markers: MarkerFamily | None = None
     """Printed markers, each in one aisle only: their family."""
-    classifier: Path | None = None
+    classifier: FilePath | None = None
     """Directory of a classifier trained on pictures of the aisles."""
     hold_s: Annotated[float, Field(gt=0, le=3600)] = 1.5
     """Seconds for which an aisle is believed after the last sign of it."""
@@ -163,9 +176,9 @@ class CameraConfig(_Section):
 class TlsConfig(_Section):
     """TLS to the broker; the system's certificate authorities unless `ca_file` is given."""
 
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
 
     @model_validator(mode="after")
     def _pair(self) -> TlsConfig:
@@ -177,12 +190,12 @@ class TlsConfig(_Section):
 class MqttConfig(_Section):
     """The broker."""
 
-    host: Annotated[str, StringConstraints(pattern=r"^[^\s/@]+$")]
+    host: Annotated[str, StringConstraints(pattern=f"^({_NAME_OR_IPV4}|{_IPV6})$")]
     """Name or address alone: no mqtt://, no user, no port."""
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
-    prefix: Annotated[str, Field(pattern=f"^{_PREFIX.pattern}$")] = "aisle-edge"
-    username: str | None = None
-    password_file: Path | None = None
+    prefix: Annotated[str, Field(max_length=1024, pattern=f"^{_LEVEL}(/{_LEVEL})*$")] = "aisle-edge"
+    username: Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")] | None = None
+    password_file: FilePath | None = None
     """File with the password; without it, the environment's AISLE_EDGE_MQTT_PASSWORD."""
     tls: (
         Annotated[
@@ -215,16 +228,16 @@ class PublishConfig(_Section):
 class OutboxConfig(_Section):
     """Where messages wait until the broker has them."""
 
-    path: Path = Path("/var/lib/aisle-edge/outbox.db")
-    max_mb: Annotated[float, Field(ge=1)] = 256.0
+    path: FilePath = Path("/var/lib/aisle-edge/outbox.db")
+    max_mb: Annotated[float, Field(ge=1, le=1e6)] = 256.0
 
 
 class Config(_Section):
     """The whole file."""
 
     site: TopicLevel = "site"
-    device: TopicLevel = Field(default_factory=socket.gethostname)
-    bundle: Path
+    device: TopicLevel = Field(default_factory=_host_name, validate_default=True)
+    bundle: FilePath
     runtime: Literal["auto", "tensorrt", "onnxruntime"] = "auto"
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Inference threads of a CPU runtime; None: chosen for this machine."""

@@ -33,10 +33,14 @@ _SECRET_WORDS = ("password", "passwd", "secret", "token")
 _LONGEST_SHOWN = 40
 
 _PATTERNS = {
-    "host": "a host name or address alone: no mqtt://, no user, no port (port has its own key)",
-    "prefix": "topic levels joined by /, without spaces, + # or $",
+    "host": "a host name or address alone: no mqtt://, no user, no brackets, "
+    "no port (port has its own key)",
+    "prefix": "topic levels joined by /, without spaces, control characters, + # or $",
+    "username": "a user name without control characters",
 }
-_TOPIC_LEVEL = "a name that can be one level of an MQTT topic: no spaces, / + # or $"
+_TOPIC_LEVEL = (
+    "a name that can be one level of an MQTT topic: no spaces, control characters, / + # or $"
+)
 
 _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "string_type": lambda _: "expected text",
@@ -50,7 +54,7 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda limit: f"expected more than {limit['gt']:g}",
     "greater_than_equal": lambda limit: f"expected at least {limit['ge']:g}",
     "less_than": lambda limit: f"expected less than {limit['lt']:g}",
-    "less_than_equal": lambda limit: f"expected at most {limit['le']:g}",
+    "less_than_equal": lambda limit: f"expected at most {limit['le']:.12g}",
     "string_too_short": lambda limit: f"expected at least {limit['min_length']} character",
     "string_too_long": lambda limit: f"expected at most {limit['max_length']} characters",
     "too_short": lambda limit: f"expected at least {limit['min_length']} entry",
@@ -158,18 +162,29 @@ def _found(value: object, tree: YamlTree, path: KeyPath) -> str:
         return "nothing"
     if isinstance(value, (dict, list)):
         return "a section" if isinstance(value, dict) else "a list"
-    written = printable(tree.texts.get(path, ""))
+    written = printable(tree.texts.get(path, str(value)))  # not in the file: it is a default
     return f"'{written}'" if isinstance(value, str) else written
 
 
 def _quotes(kind: str, key: str, value: object, written: str) -> str:
-    """Explain YAML's own reading of 07, no and "5"."""
-    if kind == "string_type" and isinstance(value, (int, float)) and key not in _PRIVATE:
+    """Explain YAML's own reading of 07, no, "5" and 1e3."""
+    if kind == "string_type" and isinstance(value, (int, float)):
         sort = "true or false" if isinstance(value, bool) else "a number"
-        return f' (to YAML that is {sort}); put it in quotes: "{printable(written)}"'
-    if kind in {"float_type", "int_type"} and written.replace(".", "", 1).isdigit():
-        return "; write it without quotes"
+        shown = "" if key in _PRIVATE else f': "{printable(written)}"'
+        return f" (to YAML that is {sort}); put it in quotes{shown}"
+    if kind in {"float_type", "int_type"} and isinstance(value, str):
+        return _as_number(written)
     return ""
+
+
+def _as_number(written: str) -> str:
+    try:
+        plain = f"{float(written):.12g}"
+    except ValueError:
+        return ""
+    if not plain.replace(".", "", 1).isdigit():
+        return ""
+    return "; write it without quotes" if plain == written else f"; write it as {plain}"
 
 
 def _unknown_key(path: KeyPath) -> str:

@@ -60,6 +60,8 @@ class _Loader(yaml.SafeLoader):
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
+        if isinstance(node, yaml.ScalarNode) and any("\ud800" <= c <= "\udfff" for c in node.value):
+            raise YamlProblem(line, "an escape from \\ud800 to \\udfff, which is no character")
         return node
 
 

@@ -32,7 +32,7 @@ def test_a_broker_is_a_name_or_an_address(host):
     assert MqttConfig(host=host).host == host
 
 
-@pytest.mark.parametrize("host", ["", "mqtt://b", "u@b", "b/x", "a b"])
+@pytest.mark.parametrize("host", ["", "mqtt://b", "u@b", "b/x", "a b", "b:1883", "[::1]"])
 def test_a_url_is_no_host(host):
     with pytest.raises(ValidationError):
         MqttConfig(host=host)

@@ -60,8 +60,9 @@ ONE_MISTAKE = [
     ("source: rtsp://10.0.7.12/stream1\n    ", "", "3: cameras[0].source: missing; a URI such as rtsp://10.0.7.12/stream1 or v4l2:///dev/video0"),
     ('id: "07"', "id: 07", '5: cameras[0].aisles[0].id: expected text, found 07 (to YAML that is a number); put it in quotes: "07"'),
     ('id: "07"', "id: no", '5: cameras[0].aisles[0].id: expected text, found no (to YAML that is true or false); put it in quotes: "no"'),
-    ('id: "07"', "id: a/7", "5: cameras[0].aisles[0].id: expected a name that can be one level of an MQTT topic: no spaces, / + # or $, found 'a/7'"),
-    ("name: a07", 'name: "a 07"', "3: cameras[0].name: expected a name that can be one level of an MQTT topic: no spaces, / + # or $, found 'a 07'"),
+    ('id: "07"', 'id: "0\\x017"', r"5: cameras[0].aisles[0].id: expected a name that can be one level of an MQTT topic: no spaces, control characters, / + # or $, found '0\x017'"),
+    ('id: "07"', "id: a/7", "5: cameras[0].aisles[0].id: expected a name that can be one level of an MQTT topic: no spaces, control characters, / + # or $, found 'a/7'"),
+    ("name: a07", 'name: "a 07"', "3: cameras[0].name: expected a name that can be one level of an MQTT topic: no spaces, control characters, / + # or $, found 'a 07'"),
     ('{id: "07"}', "", "5: cameras[0].aisles: expected at least 1 entry, found a list"),
     ('{id: "07"}', '{id: "07", threshold: 40}', "5: cameras[0].aisles[0].threshold: expected at most 1, found 40"),
     ('{id: "07"}', '{id: "07", threshold: {box: -1}}', "5: cameras[0].aisles[0].threshold.box: expected at least 0, found -1"),
@@ -76,10 +77,18 @@ ONE_MISTAKE = [
     ("mqtt: {host: broker.north}", "mqtt: {host: broker.north, port: true}", "6: mqtt.port: expected a whole number, found true"),
     ("mqtt: {host: broker.north}", "mqtt: {host: broker.north, tls: maybe}", "6: mqtt.tls: expected true, false, or a section with ca_file, cert_file, key_file, found 'maybe'"),
     ("mqtt: {host: broker.north}", "mqtt: {host: broker.north, tls: {cert_file: /c}}", "6: mqtt.tls: a client certificate needs both cert_file and key_file"),
-    ("mqtt: {host: broker.north}", "mqtt: {host: 'mqtt://broker'}", "6: mqtt.host: expected a host name or address alone: no mqtt://, no user, no port (port has its own key)"),
+    ("mqtt: {host: broker.north}", "mqtt: {host: 'mqtt://broker'}", "6: mqtt.host: expected a host name or address alone: no mqtt://, no user, no brackets, no port (port has its own key)"),
+    ("mqtt: {host: broker.north}", "mqtt: {host: 'broker:8883'}", "6: mqtt.host: expected a host name or address alone: no mqtt://, no user, no brackets, no port (port has its own key)"),
+    ("mqtt: {host: broker.north}", "mqtt: {host: b, port: 018}", "6: mqtt.port: expected a whole number, found '018'; write it as 18"),
+    ("mqtt: {host: broker.north}", "mqtt: {host: b, username: 4711}", "6: mqtt.username: expected text (to YAML that is a number); put it in quotes"),
+    ("mqtt: {host: broker.north}", 'mqtt: {host: b, username: "a\\0"}', "6: mqtt.username: expected a user name without control characters"),
+    ("mqtt: {host: broker.north}", f"mqtt: {{host: b, prefix: {'p' * 1025}}}", f"6: mqtt.prefix: expected at most 1024 characters, found '{'p' * 39}…'"),
     ("mqtt: {host: broker.north}", "mqtt:", "6: mqtt: expected a section with host, port, prefix, username, password_file, tls, commands, found nothing"),
-    ("mqtt: {host: broker.north}", "mqtt: {host: b, prefix: a//b}", "6: mqtt.prefix: expected topic levels joined by /, without spaces, + # or $, found 'a//b'"),
+    ("mqtt: {host: broker.north}", "mqtt: {host: b, prefix: a//b}", "6: mqtt.prefix: expected topic levels joined by /, without spaces, control characters, + # or $, found 'a//b'"),
     ("bundle: /models", "outbox: {max_mb: .inf}\nbundle: /models", "1: outbox.max_mb: expected a finite number, found .inf"),
+    ("bundle: /models", "outbox: {max_mb: 1.0e+308}\nbundle: /models", "1: outbox.max_mb: expected at most 1000000, found 1.0e+308"),
+    ("bundle: /models", "outbox: {max_mb: 1e3}\nbundle: /models", "1: outbox.max_mb: expected a number, found '1e3'; write it as 1000"),
+    ("bundle: /models", 'outbox: {path: "/a\\0b"}\nbundle: /models', "1: outbox.path: a path cannot have a NUL in it"),
     ("bundle: /models", "bundel: 1\nbundle: /models", "1: bundel: unknown key; did you mean bundle? allowed: site, device, bundle, runtime, threads, cameras, mqtt, publish, outbox"),
     ("name: a07", "name: a07\n    hysteresis_s: 1", "4: cameras[0].hysteresis_s: unknown key; it belongs under publish; allowed here: name, source, fps, aisles, aisles_by"),
     ("mqtt: {host: broker.north}", "mqtt: {host: b, host: c}", "6: mqtt.host: written twice, first on line 6; keep one of them"),
@@ -116,6 +125,7 @@ NOT_A_CONFIGURATION = [
     ("a: &a [x, x]\nb: [*a, *a]\n", "1: aliases (*name) and anchors (&name) are not read; repeat it"),
     ("a: !!python/object/apply:os.getcwd []\n", "1: tags (!name) are not read; put text that begins with ! in quotes"),
     ("a: " + "[" * 5000, "1: nested more than 20 levels deep"),
+    ('a: 1\nb: "\\ud800"\n', r"2: an escape from \ud800 to \udfff, which is no character"),
     ("a: 1\nb: \x07\n", "2: a control character, which YAML does not allow"),
     (b"a: 1\nb: \xff\n", "2: not UTF-8 text; save the file as UTF-8"),
     ("#" * 1_000_001, " larger than 1000000 bytes; this is no configuration"),
@@ -161,6 +171,15 @@ mqtt: {hosst: b}
         ["10", "mqtt.hosst"],
         ["10", "mqtt.host"],
     ]
+
+
+def test_a_host_name_that_cannot_be_the_device_is_refused(problems, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "my jetson")
+
+    (found,) = problems(MINIMAL)
+
+    assert found.startswith("1: device: expected a name that can be one level of an MQTT topic")
+    assert found.endswith("found 'my jetson'")
 
 
 def test_a_second_camera_of_the_same_name_is_named_on_its_own_line(problems):
