@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import stat
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -48,7 +49,7 @@ def check_video(source: Source) -> None:
     if source.kind is not Kind.FILE:
         return
     path = Path(source.target)
-    if not path.is_file() or not os.access(path, os.R_OK):
+    if not _readable(path):
         raise SourceError(f"video {path}: {_state_of(path)}", "give an existing, readable file")
     try:
         reader = VideoReader(source)
@@ -229,10 +230,21 @@ def _cannot_open(source: Source) -> CaptureError:
     return CaptureError(f"{source}: the GStreamer pipeline does not start", f"check that {tool}")
 
 
+def _readable(path: Path) -> bool:
+    try:
+        return path.is_file() and os.access(path, os.R_OK)
+    except OSError:  # `_state_of` says which
+        return False
+
+
 def _state_of(path: Path) -> str:
-    if not path.exists():
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
         return "does not exist"
-    if path.is_dir():
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    if stat.S_ISDIR(mode):
         return "is a directory"
     if not os.access(path, os.R_OK):
         return "permission denied"

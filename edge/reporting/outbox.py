@@ -218,6 +218,7 @@ class Outbox:
 
     def _open(self, floor: int) -> Store:
         fresh_seq = max(floor, int(time.time() * 1000))
+        _refuse_what_is_no_file(self._path)
         try:
             try:
                 return Store(self._path, self._max_mb, fresh_seq)
@@ -233,9 +234,20 @@ class Outbox:
             raise OutboxError(f"outbox {self._path}: {error.strerror}", hint) from error
         except ForeignFormatError as error:
             raise OutboxError(
-                f"outbox {self._path}: written by another version ({error})",
+                f"outbox {self._path}: written by another version or program ({error})",
                 "move it away, or run the version that wrote it until it is empty",
             ) from error
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """Keep SQLite from waiting for a pipe, and from leaving a journal beside a device."""
+    try:
+        refused = path.exists() and not path.is_file()
+    except OSError as error:
+        hint = f"correct outbox.path, or let user {os.getuid()} into its directory"
+        raise OutboxError(f"outbox {path}: {error.strerror}", hint) from error
+    if refused:
+        raise OutboxError(f"outbox {path}: is no file", "correct outbox.path")
 
 
 def _cannot_open(path: Path, error: sqlite3.OperationalError) -> OutboxError:
@@ -246,11 +258,7 @@ def _cannot_open(path: Path, error: sqlite3.OperationalError) -> OutboxError:
     if "locked" in str(error):
         hint = "stop the other daemon, or give each its own outbox.path"
         return OutboxError(f"outbox {path}: another process has it open", hint)
-    if (
-        path.is_dir()
-        or not os.access(folder, os.W_OK)
-        or (path.exists() and not os.access(path, os.W_OK))
-    ):
+    if not os.access(folder, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
         hint = f"outbox.path must be a file that user {os.getuid()} may write, in such a directory"
         return OutboxError(f"outbox {path}: not writable", hint)
     return OutboxError(f"outbox {path}: {error}", "free space on its disk, or correct outbox.path")

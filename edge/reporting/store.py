@@ -178,10 +178,10 @@ class Store:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")  # takes the lock that is held until we close
         found: int = db.execute("PRAGMA user_version").fetchone()[0]
-        tables: int = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if found == FORMAT:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+        if found == FORMAT and tables >= {"letter", "shed", "sequence"}:
             pass
-        elif found == 0 and tables == 0:
+        elif found == 0 and not tables:
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
             db.execute("INSERT INTO sequence VALUES (?, ?)", (fresh_seq, fresh_seq))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from edge.capture.source import FORMS, parse_source
 from edge.detector.bundle import load_bundle
 from edge.errors import StartError
+from edge.tools import amounts
 from edge.tools.children import child, last_lines
 from edge.tools.demo_broker import HOST, broker_command, free_port
 from edge.tools.demo_config import BUILT_IN_BUNDLE, what_is_shown, write_config
@@ -45,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BUNDLE",
         help="the detector to run; default: the built-in one",
     )
-    parser.add_argument("--port", type=int, help="the broker's port; default: a free one")
-    parser.add_argument("--seconds", type=float, help="end by itself after so long")
+    parser.add_argument("--port", type=amounts.port, help="the broker's port; default: a free one")
+    parser.add_argument("--seconds", type=amounts.seconds, help="end by itself after so long")
 
 
 def run(arguments: argparse.Namespace) -> int:

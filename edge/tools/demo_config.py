@@ -53,7 +53,8 @@ def write_config(
 def what_is_shown(sources: Sequence[str]) -> str:
     """Return what a person is about to see, in a line."""
     if sources:
-        return f"{len(sources)} cameras, the aisles left and right in each"
+        cameras = "1 camera" if len(sources) == 1 else f"{len(sources)} cameras"
+        return f"{cameras}, the aisles left and right in each"
     return (
         "aisles 07 and 08 are drawn shelves that empty and fill up; "
         f"the camera of aisle 09 goes dark after {_BLIND_AFTER_S} s"

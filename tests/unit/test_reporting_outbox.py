@@ -452,9 +452,25 @@ class TestCannotOpen:
 
         assert b"another process has it open; stop the other daemon" in other.stderr
 
-    def test_a_directory_in_its_place_is_named(self, tmp_path):
-        with pytest.raises(OutboxError, match="not writable"):
-            Outbox(tmp_path, 16)
+    @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+    def test_what_is_no_file_is_named_and_nothing_is_left_beside_it(self, path, make):
+        make(path)
+
+        with pytest.raises(OutboxError, match="is no file; correct outbox.path"):
+            Outbox(path, 16)
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_a_path_that_the_system_does_not_take_is_named(self, tmp_path):
+        with pytest.raises(OutboxError, match="File name too long; correct outbox.path"):
+            Outbox(tmp_path / ("x" * 300), 16)
+
+    def test_another_programs_database_is_left_alone(self, path):
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA user_version = 1")
+            db.execute("CREATE TABLE x(y)")
+
+        with pytest.raises(OutboxError, match="another version or program"):
+            Outbox(path, 16)
 
     def test_a_file_of_a_later_version_is_left_alone(self, path):
         db = sqlite3.connect(path)
