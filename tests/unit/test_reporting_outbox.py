@@ -456,12 +456,12 @@ class TestCannotOpen:
     def test_what_is_no_file_is_named_and_nothing_is_left_beside_it(self, path, make):
         make(path)
 
-        with pytest.raises(OutboxError, match="is no file; correct outbox.path"):
+        with pytest.raises(OutboxError, match="is no file; correct outbox"):
             Outbox(path, 16)
         assert list(path.parent.iterdir()) == [path]
 
     def test_a_path_that_the_system_does_not_take_is_named(self, tmp_path):
-        with pytest.raises(OutboxError, match="File name too long; correct outbox.path"):
+        with pytest.raises(OutboxError, match="File name too long; correct outbox"):
             Outbox(tmp_path / ("x" * 300), 16)
 
     def test_another_programs_database_is_left_alone(self, path):
