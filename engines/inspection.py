@@ -95,7 +95,8 @@ class Adapted:
             origin = "asked for"
         elif self.iou != self.family.iou:
             origin = "as the NMS had it that the export embeds"
-        return f"above IoU {self.iou:g}, per label: {origin}"
+        most = contract.slots_of(self.graph)
+        return f"above IoU {self.iou:g}, per label: {origin}; of the best {most} candidates"
 
 
 def understand(order: Order, *, quantised: bool = False) -> Adapted:

@@ -7,6 +7,10 @@ longest chain of suppressors has less than t links. So `STEPS` steps equal greed
 "staircase" of boxes that each overlap the next only: from its box number `STEPS` on (counted from
 0) every one is kept, where greedy NMS keeps every other one. Random dense layouts were seen to need
 10 steps at most.
+
+Boxes are settled `BLOCK` by `BLOCK`, the best first: what an earlier block keeps suppresses once,
+and only the chains within a block need steps. That is as exact, and of 1,024 boxes half the pairs
+and a quarter of the entries are never looked at or stepped through: 2.5 ms on one thread for 4.6.
 """
 
 from __future__ import annotations
@@ -22,7 +26,9 @@ IOU = 0.45
 """Above it boxes of one label are one object, where a family says nothing else."""
 
 STEPS = 16
-"""Unrolled steps: NMS is exact for chains of up to this many boxes."""
+"""Unrolled steps: NMS is exact for chains of up to this many boxes of one block."""
+BLOCK = 256
+"""Boxes settled together; 192 to 256 were the fastest for 512 to 2,048 boxes."""
 
 
 def suppress(  # noqa: PLR0913, PLR0917 - the tensors and constants of NMS
@@ -35,42 +41,81 @@ def suppress(  # noqa: PLR0913, PLR0917 - the tensors and constants of NMS
     moved. A slot that scores 0 must come after all that do not, and then suppresses nothing that
     counts.
     """
-    sup = _suppressors(graph, boxes, labels, iou)
-    # Before the first step every box is kept.
-    keep = graph.constant(np.ones((1, 1, slots)))
-    for _ in range(STEPS):
-        hits = graph.op("MatMul", keep, sup)
-        # max(0, min(1, 1 - hits)) in one op.
-        keep = graph.op("HardSigmoid", hits, alpha=-1.0, beta=1.0)
-    return graph.op("Mul", scores, graph.squeeze(keep, 1))
+    pairs = _Pairs(graph, boxes, labels, slots, iou)
+    kept: list[str] = []
+    for start in range(0, slots, BLOCK):
+        kept.append(_settled(graph, pairs, kept, start, min(start + BLOCK, slots)))
+    return graph.op("Mul", scores, graph.squeeze(_joined(graph, kept), 1))
 
 
-def _suppressors(graph: GraphBuilder, boxes: str, labels: str | None, iou: float) -> str:
-    """Return `sup`, float32 (B, K, K)."""
-    overlap = _overlaps(graph, boxes, iou)
-    if labels is not None:
-        same = graph.op("Equal", graph.unsqueeze(labels, 2), graph.unsqueeze(labels, 1))
-        overlap = graph.op("And", overlap, same)
+def _settled(graph: GraphBuilder, pairs: _Pairs, kept: list[str], start: int, stop: int) -> str:
+    """Return which boxes of a block stay, float32 (B, 1, n), given those that earlier ones keep."""
+    overlap = pairs.overlap(start, stop)
     # Trilu, as a mask is a (K, K) constant: folded into the file where it is not given as one.
-    before = graph.op("Trilu", overlap, graph.constant(1, np.int64), upper=1)
-    return graph.op("Cast", before, to=1)
+    later = graph.constant(1, np.int64)
+    if not kept:
+        sup = graph.op("Cast", graph.op("Trilu", overlap, later, upper=1), to=1)
+        return _steps(graph, sup, graph.constant(np.ones((1, 1, stop))))
+    overlap = graph.op("Cast", overlap, to=1)
+    free = _not_hit(graph, _joined(graph, kept), graph.slice(overlap, 1, 0, start))
+    sup = graph.op("Trilu", graph.slice(overlap, 1, start, stop), later, upper=1)
+    # A box that an earlier one suppresses suppresses nothing.
+    sup = graph.op("Mul", sup, graph.op("Transpose", free, perm=[0, 2, 1]))
+    return graph.op("Mul", _steps(graph, sup, free), free)
 
 
-def _overlaps(graph: GraphBuilder, boxes: str, iou: float) -> str:
-    """Return whether IoU > `iou`, bool (B, K, K).
+def _steps(graph: GraphBuilder, sup: str, keep: str) -> str:
+    for _ in range(STEPS):
+        keep = _not_hit(graph, keep, sup)
+    return keep
 
-    shared / (a + b - shared) > t  is  shared > t / (1 + t) * (a + b): no division, and boxes
-    without area overlap nothing.
-    """
-    column = graph.split(boxes, 2, 4)
-    row = graph.split(graph.op("Transpose", boxes, perm=[0, 2, 1]), 1, 4)
-    width = graph.op("Relu", _extent(graph, column, row, 0))
-    # One clip is enough: without overlap in height the product is not positive.
-    shared = graph.op("Mul", width, _extent(graph, column, row, 1))
-    sides = (graph.op("Relu", graph.op("Sub", column[i + 2], column[i])) for i in (0, 1))
-    area = graph.op("Mul", graph.op("Mul", *sides), graph.constant(iou / (1 + iou)))
-    both = graph.op("Add", area, graph.op("Transpose", area, perm=[0, 2, 1]))
-    return graph.op("Greater", shared, both)
+
+def _not_hit(graph: GraphBuilder, keep: str, sup: str) -> str:
+    """Return 1 - min(1, keep @ sup): max(0, min(1, 1 - hits)) in one op."""
+    return graph.op("HardSigmoid", graph.op("MatMul", keep, sup), alpha=-1.0, beta=1.0)
+
+
+def _joined(graph: GraphBuilder, kept: list[str]) -> str:
+    return kept[0] if len(kept) == 1 else graph.op("Concat", *kept, axis=2)
+
+
+class _Pairs:
+    """Every box beside every other: the K boxes as columns (B, K, 1) and as rows (B, 1, K)."""
+
+    def __init__(
+        self, graph: GraphBuilder, boxes: str, labels: str | None, slots: int, iou: float
+    ) -> None:
+        self._graph = graph
+        self._slots = slots
+        column = graph.split(boxes, 2, 4)
+        row = graph.split(graph.op("Transpose", boxes, perm=[0, 2, 1]), 1, 4)
+        sides = (graph.op("Relu", graph.op("Sub", column[i + 2], column[i])) for i in (0, 1))
+        area = graph.op("Mul", graph.op("Mul", *sides), graph.constant(iou / (1 + iou)))
+        self._column = [*column, area]
+        self._row = [*row, graph.op("Transpose", area, perm=[0, 2, 1])]
+        if labels is not None:
+            self._column.append(graph.unsqueeze(labels, 2))
+            self._row.append(graph.unsqueeze(labels, 1))
+
+    def overlap(self, start: int, stop: int) -> str:
+        """Return whether boxes 0 to `stop` overlap those from `start` on, bool (B, stop, n).
+
+        shared / (a + b - shared) > t  is  shared > t / (1 + t) * (a + b): no division, and boxes
+        without area overlap nothing.
+        """
+        graph = self._graph
+        column = [self._part(tensor, 1, 0, stop) for tensor in self._column]
+        row = [self._part(tensor, 2, start, stop) for tensor in self._row]
+        width = graph.op("Relu", _extent(graph, column, row, 0))
+        # One clip is enough: without overlap in height the product is not positive.
+        shared = graph.op("Mul", width, _extent(graph, column, row, 1))
+        overlap = graph.op("Greater", shared, graph.op("Add", column[4], row[4]))
+        same = [graph.op("Equal", a, b) for a, b in zip(column[5:], row[5:], strict=True)]
+        return graph.op("And", overlap, *same) if same else overlap
+
+    def _part(self, tensor: str, axis: int, start: int, stop: int) -> str:
+        whole = (start, stop) == (0, self._slots)
+        return tensor if whole else self._graph.slice(tensor, axis, start, stop)
 
 
 def _extent(graph: GraphBuilder, column: list[str], row: list[str], axis: int) -> str:

@@ -52,8 +52,9 @@ def detected(adapted, pixels):
     return boxes[0][used], scores[0][used], labels[0][used]
 
 
-def suppressed(boxes, scores, labels, iou, slots=300):
+def suppressed(boxes, scores, labels, iou, slots=None):
     """Return the indices, best first, of what greedy NMS per label keeps of the best `slots`."""
+    slots = slots or contract.slots_for(len(scores), suppressing=True)
     order = [i for i in np.argsort(-scores, kind="stable")[:slots] if scores[i] >= contract.FLOOR]
     ranked, named = np.asarray(boxes, np.float64)[order], np.asarray(labels)[order]
     double = (overlaps(ranked) > iou) & (named[:, None] == named)

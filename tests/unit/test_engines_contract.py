@@ -106,8 +106,8 @@ def test_distributions_of_only_the_best_candidates_are_decoded(tmp_path):
     shapes = {value.name: shape_of(value) for value in model.graph.value_info}
     (softmax,) = [node for node in model.graph.node if node.op_type == "Softmax"]
 
-    assert networks.anchor_count((192, 128)) > contract.SLOTS
-    assert shapes[softmax.output[0]][1:] == (contract.SLOTS, 4, 8)
+    assert networks.anchor_count((192, 128)) > contract.slots_of(model)
+    assert shapes[softmax.output[0]][1:] == (contract.slots_of(model), 4, 8)
 
 
 def test_distributions_decoded_in_an_unknown_way_are_left_to_the_network(tmp_path):
@@ -193,3 +193,18 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
 def test_a_graph_that_is_no_contract_is_refused():
     with pytest.raises(ModelError, match="not a contract graph"):
         contract.check(networks.yolox())
+
+
+@pytest.mark.parametrize(
+    ("count", "suppressing", "slots"),
+    [
+        (8400, True, 1024),
+        (2100, True, 562),
+        (850, True, 406),
+        (84, True, 84),
+        (900, False, 900),
+        (300, False, 300),
+    ],
+)
+def test_as_many_candidates_are_kept_as_a_full_shelf_needs(count, suppressing, slots):
+    assert contract.slots_for(count, suppressing=suppressing) == slots

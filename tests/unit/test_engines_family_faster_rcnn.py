@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edge.errors import MissingPackage
+from engines import contract
 from engines.arguments import parser
 from engines.errors import ModelError
 from engines.faster_rcnn import boxes, checkpoint
@@ -138,7 +139,7 @@ def test_it_detects_what_a_decode_by_hand_detects(pth):
             found[1].append(shares[proposal, label + 1])
             found[2].append(label)
     box, score, label = map(np.array, found)
-    kept = by_hand.suppressed(box, score, label, 0.5)
+    kept = by_hand.suppressed(box, score, label, 0.5, contract.slots_of(adapted.graph))
     assert adapted.family.name == "faster-rcnn"
     by_hand.assert_same(by_hand.detected(adapted, pixels), box[kept], score[kept], label[kept])
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edge.detector.agreement import iou_matrix
-from engines import nms
+from engines import contract, nms
 from engines.graph import GraphBuilder
 
 IOU = 0.45
@@ -75,7 +75,7 @@ def staircase(length):
 def layouts(draw):
     """Shelves of equal boxes, heaps of random ones, exact copies, few or many labels."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    slots = draw(st.sampled_from([1, 2, 40, 120]))
+    slots = draw(st.sampled_from([1, 2, 40, 120, nms.BLOCK + 1, 2 * nms.BLOCK + 90]))
     kind = draw(st.sampled_from(["heap", "shelf", "copies", "flat"]))
     if kind == "shelf":
         corner = np.stack([np.arange(slots) % 12 * 7.0, np.arange(slots) // 12 * 9.0], axis=1)
@@ -95,7 +95,7 @@ def layouts(draw):
     return boxes, scores.astype(np.float32).copy(), labels
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(layouts())
 def test_it_keeps_what_greedy_nms_keeps(layout):
     boxes, scores, labels = layout
@@ -103,12 +103,13 @@ def test_it_keeps_what_greedy_nms_keeps(layout):
     np.testing.assert_array_equal(in_graph(boxes, scores, labels), greedy(boxes, scores, labels))
 
 
-def test_a_full_house_of_300_dense_boxes_equals_greedy_nms():
+@pytest.mark.parametrize("slots", [300, contract.SLOTS])
+def test_a_full_house_of_dense_boxes_equals_greedy_nms(slots):
     rng = np.random.default_rng(7)
-    corner = rng.uniform(0, 90, (300, 2))
-    boxes = np.hstack([corner, corner + rng.uniform(15, 30, (300, 2))]).astype(np.float32)
-    scores = np.sort(rng.uniform(0, 1, 300))[::-1].astype(np.float32).copy()
-    labels = rng.integers(0, 2, 300)
+    corner = rng.uniform(0, 90, (slots, 2))
+    boxes = np.hstack([corner, corner + rng.uniform(15, 30, (slots, 2))]).astype(np.float32)
+    scores = np.sort(rng.uniform(0, 1, slots))[::-1].astype(np.float32).copy()
+    labels = rng.integers(0, 2, slots)
 
     np.testing.assert_array_equal(in_graph(boxes, scores, labels), greedy(boxes, scores, labels))
 
@@ -132,6 +133,19 @@ def test_a_longer_staircase_differs_from_the_first_unsettled_box_on_and_nowhere_
     # STEPS is even: an unsettled box is kept, which is what every other one of them deserves.
     assert np.flatnonzero(kept != expected).tolist() == list(range(nms.STEPS + 1, length, 2))
     assert kept[nms.STEPS :].all()
+
+
+def test_a_staircase_begins_anew_with_each_block():
+    length = 2 * nms.STEPS
+    boxes, scores = staircase(length), np.linspace(0.9, 0.5, length)
+    # Boxes far away fill the first block up to the middle of the stairs.
+    filled = nms.BLOCK - nms.STEPS
+    away = np.arange(filled)[:, None] * [20.0, 0, 20, 0] + [0, 500, 10, 510]
+    boxes = np.vstack([away, boxes]).astype(np.float32)
+    scores = np.concatenate([np.linspace(0.99, 0.91, filled), scores]).astype(np.float32)
+    labels = np.zeros(len(boxes), int)
+
+    np.testing.assert_array_equal(in_graph(boxes, scores, labels), greedy(boxes, scores, labels))
 
 
 def test_a_box_without_area_suppresses_nothing_and_stays():
