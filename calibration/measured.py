@@ -86,20 +86,22 @@ class Measured:
         """Every convolution that can run in 8 bits, in the graph's order."""
         self.multiplications = _multiplications(source, self.layers)
         """Of all convolutions, on one frame."""
-        self.default_float = tuple(dict.fromkeys((*cpu.noisy, *tensorrt.noisy)))
-        """Layers that `encode` leaves in float32 when it is not told which, the worst first."""
 
-    def encode(self, in_float: Collection[str] | None = None) -> Calibrated:
-        """Return both graphs, with the layers named `in_float` in float32; None: the default."""
-        self._refuse_unknown(in_float or ())
-        cpu = self._cpu.noisy if in_float is None else tuple(in_float)
-        tensorrt = self._tensorrt.noisy if in_float is None else tuple(in_float)
+    def encode(self, in_float: Mapping[str, Collection[str]] | None = None) -> Calibrated:
+        """Return both graphs; `in_float` has the layers in float32 by encoding, None: the default.
+
+        An encoding that it does not name has all its layers in 8 bits.
+        """
+        noisy = {CPU: self._cpu.noisy, TENSORRT: self._tensorrt.noisy}
+        named = noisy if in_float is None else in_float
+        cpu, tensorrt = tuple(named.get(CPU, ())), tuple(named.get(TENSORRT, ()))
+        graphs = self.encode_cpu(cpu), self.encode_tensorrt(tensorrt)
         report = {
             **self._report,
-            "cpu": self._told(self._cpu, cpu),
-            "tensorrt": self._told(self._tensorrt, tensorrt),
+            CPU: self._told(self._cpu, cpu),
+            TENSORRT: self._told(self._tensorrt, tensorrt),
         }
-        return Calibrated(self.encode_cpu(cpu), self.encode_tensorrt(tensorrt), report)
+        return Calibrated(*graphs, report)
 
     def encode_cpu(self, in_float: Collection[str]) -> onnx.ModelProto:
         """Return the graph that ONNX Runtime fuses.

@@ -44,15 +44,10 @@ class Encodings:
 
     def both(self, in_float: Mapping[str, Sequence[str]] | None) -> Calibrated:
         """Return the graphs of all parts, each with its own layers in float; None: the default."""
-        made = {
-            part: self.measured.encode(None if in_float is None else in_float.get(part, ()))
-            for part in self._parts
-        }
-        cpu = made[PORTABLE_GRAPH]
-        if TENSORRT_GRAPH not in made:
-            report = {key: value for key, value in cpu.report.items() if key != TENSORRT}
-            return Calibrated(self._recentred(cpu.cpu), None, report)
-        trt = made[TENSORRT_GRAPH]
-        tensorrt = None if trt.tensorrt is None else self._recentred(trt.tensorrt)
-        report = {**cpu.report, TENSORRT: trt.report[TENSORRT]}
-        return replace(cpu, cpu=self._recentred(cpu.cpu), tensorrt=tensorrt, report=report)
+        named = None if in_float is None else {ENCODINGS[part]: in_float[part] for part in in_float}
+        made = self.measured.encode(named)
+        cpu = self._recentred(made.cpu)
+        if TENSORRT_GRAPH not in self._parts or made.tensorrt is None:
+            report = {key: value for key, value in made.report.items() if key != TENSORRT}
+            return Calibrated(cpu, None, report)
+        return replace(made, cpu=cpu, tensorrt=self._recentred(made.tensorrt))

@@ -200,7 +200,7 @@ def test_a_layer_in_float_brings_the_graph_nearer_to_float(measured, encoding):
 
 def test_a_layer_that_is_none_is_refused(measured):
     with pytest.raises(CalibrationError, match="found c9"):
-        measured.encode(["c9"])
+        measured.encode({"cpu": ["c9"]})
 
 
 # --- local errors

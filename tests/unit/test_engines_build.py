@@ -29,7 +29,6 @@ def nothing_told(*_):
 class Measured:
     """Stands in for the quantiser: gives what it is told to, so that what is detected is known."""
 
-    default_float = ()
     layers = ()
     multiplications = 1e6
 

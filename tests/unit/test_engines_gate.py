@@ -31,13 +31,14 @@ class Measured:
         self.graph = graph
         self.noise = noise
         self.layers = tuple(Layer(name, 0.1, by, by, 1.0) for name, by in noise.items())
-        self.default_float, self.multiplications = (), 1e6
+        self.multiplications = 1e6
         self.model, self.last, self.frames = graph, (), blank(graph)
 
     def encode(self, in_float=None):
-        left = self.default_float if in_float is None else in_float
-        report = {part: {"kept_float": dict.fromkeys(left, 0.1)} for part in ("cpu", "tensorrt")}
-        return Calibrated(self.encode_cpu(left), self.encode_tensorrt(left), report)
+        left = {part: (in_float or {}).get(part, ()) for part in ("cpu", "tensorrt")}
+        report = {part: {"kept_float": dict.fromkeys(left[part], 0.1)} for part in left}
+        cpu, tensorrt = self.encode_cpu(left["cpu"]), self.encode_tensorrt(left["tensorrt"])
+        return Calibrated(cpu, tensorrt, report)
 
     def encode_cpu(self, in_float):
         return dimmed(self.graph, sum(by for n, by in self.noise.items() if n not in in_float))
