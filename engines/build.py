@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge.detector import bundle
@@ -10,10 +10,10 @@ from edge.detector.golden import FLOAT, hold_to_golden
 from edge.detector.onnxruntime import OnnxRuntime
 from engines import golden, images
 from engines.bundle_directory import directory_for, refuse_existing
-from engines.evaluation import coco, held_out, location, report, speed
+from engines.evaluation import coco, held_out, report, speed
 from engines.evaluation.accuracy import THRESHOLD
 from engines.evaluation.evaluated import Evaluated
-from engines.gate import Gate, pass_gate, refuse_missed
+from engines.gate import Gate, pass_gate
 from engines.passport import passport_of
 
 if TYPE_CHECKING:
@@ -55,25 +55,16 @@ def build(
     chosen = images.select(given, adapted.input, progress)
     chosen, held = held_out.choose(adapted, chosen, annotated, progress)
     passed = pass_gate(adapted, chosen, held, gate, progress)
-    where = _locate(adapted, passed, progress)
-    passed = replace(passed, verdict=passed.verdict.also(where.checks()))
-    refuse_missed(adapted, passed, gate)
     evaluated = _evaluated(adapted, passed, progress)
     with directory_for(out) as folder:
         calibration = {"images": chosen.summary(), **passed.calibrated.report}
-        passport = _write(folder, adapted, calibration, evaluated, where)
+        passport = _write(folder, adapted, calibration, evaluated, passed.where)
         progress(f"drawing {bundle.REPORT}", 0, 1)
-        report.write(folder / bundle.REPORT, evaluated, where, passport)
+        report.write(folder / bundle.REPORT, evaluated, passed.where, passport)
         written = bundle.load_bundle(folder)
         with OnnxRuntime(written.file(bundle.PORTABLE_GRAPH), _shape(adapted.input)) as runtime:
             hold_to_golden(written, runtime, bundle.PORTABLE_GRAPH)
     return Built(bundle.load_bundle(out), evaluated)
-
-
-def _locate(adapted: Adapted, passed: Passed, progress: Progress) -> Location:
-    held, raw = passed.judge.held_out, {p: seen.raw for p, seen in passed.graded.items()}
-    graphs = {FLOAT: adapted.graph, **passed.graphs}
-    return location.evaluate(graphs, held, raw, adapted.input.pad, progress)
 
 
 def _evaluated(adapted: Adapted, passed: Passed, progress: Progress) -> Evaluated:

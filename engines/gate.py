@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from calibration.quantise import measure
 from edge.detector import bundle
-from engines.effects import effects
-from engines.encodings import ENCODINGS, Encodings
+from edge.detector.golden import FLOAT
+from engines.encodings import Encodings
 from engines.errors import BudgetError
-from engines.evaluation import held_out
+from engines.evaluation import held_out, location
 from engines.evaluation.budget import Budget, worst_labels
 from engines.evaluation.evaluated import Judge, refuse_blind
-from engines.search import Candidate, Searched, Trials, fewest, transferred
+from engines.evaluation.location import Location
+from engines.sensitivity import Sensitivity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,18 +29,15 @@ if TYPE_CHECKING:
     from engines.evaluation.held_out import HeldOut
     from engines.images import Progress, Selection
     from engines.inspection import Adapted
+    from engines.search import Searched
 
 SEARCH_FRAMES = 40
 _AIMS = (0.95, 0.95, 0.85)
 """Share of a limit that a search aims at; the next where the held-out frames say it was not enough.
 """
-_WORK = 1e13
-"""Multiplications that the search of one graph may take, about, twice: to try the layers, and to
-try encodings. A count and no clock: the same inputs end in the same layers on any machine."""
-_LOOKED_AT = (4, 16)
-"""Frames of the search, at least and at most, on which each layer is tried by itself."""
-_TRIES = (20, 100)
-"""Encodings that are run for one graph, at most, of large networks and of small ones."""
+_PLACE = 1.5
+"""What a graph is taken to use up that is blind in one place only: what is lost there does not tell
+how much less noise would bring it back, so each search asks for a third less."""
 _WORST_CHECKS, _WORST_LAYERS = 4, 3
 
 
@@ -75,6 +72,8 @@ class Passed:
     judge: Judge
     """With the frames that it judged on."""
     graded: Mapping[str, Graded]
+    where: Location
+    """How well they find things wherever these stand."""
     searched: Mapping[str, Searched]
     verdict: Verdict
 
@@ -84,6 +83,40 @@ class Passed:
         return _graphs(self.calibrated)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """Graphs, and how they were judged: wherever things stand, too, once all else holds."""
+
+    calibrated: Calibrated
+    graded: Mapping[str, Graded]
+    where: Location | None
+
+    @property
+    def held(self) -> bool:
+        """Whether the budget holds, and in the worst place, too."""
+        return self.where is not None and not self.missed
+
+    @property
+    def missed(self) -> dict[str, float]:
+        """Share of the tightest limit that each graph uses up which does not hold."""
+        checks = () if self.where is None else self.where.checks()
+        lost = {check.part for check in checks if not check.held}
+        return {
+            part: _PLACE if seen.held else seen.use
+            for part, seen in self.graded.items()
+            if part in lost or not seen.held
+        }
+
+    def known(self, part: str, searched: Mapping[str, Searched]) -> tuple[str, ...] | None:
+        """Return the layers in float from which a search goes on; None where it begins anew.
+
+        A graph that is short of nothing but a place has to use up less than it does.
+        """
+        if part in searched:
+            return searched[part].names
+        return () if self.graded[part].held else None
+
+
 def pass_gate(
     adapted: Adapted, chosen: Selection, held: HeldOut, gate: Gate, progress: Progress
 ) -> Passed:
@@ -91,88 +124,58 @@ def pass_gate(
     measured = measure(adapted.graph, chosen.calibration, progress)
     encodings = Encodings(measured, gate.parts, progress)
     judge = Judge(held, adapted.labels, gate.budget)
-    calibrated = encodings.both({} if gate.search else None)
-    all_int8 = calibrated.cpu
-    graded = _grade(judge, calibrated, progress)
+    tried = _try(adapted, encodings.both({} if gate.search else None), judge, progress)
+    all_int8 = tried.calibrated.cpu
     searched: dict[str, Searched] = {}
-    if gate.search and not _held(graded):
+    if gate.search and not tried.held:
         aside, held = held_out.set_aside(adapted, chosen, held, SEARCH_FRAMES, progress)
         looking = Judge(aside, adapted.labels, gate.budget)
-        search = _Search(encodings, looking, gate, progress)
+        search = Sensitivity(encodings, looking, gate.parts, progress)
         judge = Judge(held, adapted.labels, gate.budget)
         for aim in _AIMS:
-            searched |= search.run(graded, searched, aim)
-            calibrated = encodings.both({part: found.names for part, found in searched.items()})
-            graded = _grade(judge, calibrated, progress)
-            if _held(graded):
+            for part, use in tried.missed.items():
+                searched[part] = search.fewest(part, aim, use, tried.known(part, searched))
+            named = {part: found.names for part, found in searched.items()}
+            tried = _try(adapted, encodings.both(named), judge, progress)
+            if tried.held:
                 break
-    refuse_blind(adapted.order.model.name, graded)
-    verdict = judge.verdict(graded, allow_drop=gate.allow_drop)
-    passed = Passed(measured.layers, all_int8, calibrated, judge, graded, searched, verdict)
+    refuse_blind(adapted.order.model.name, tried.graded)
+    passed = Passed(
+        measured.layers,
+        all_int8,
+        tried.calibrated,
+        judge,
+        tried.graded,
+        tried.where or Location({}, {}),
+        searched,
+        judge.verdict(tried.graded, allow_drop=gate.allow_drop),
+    )
+    refuse_missed(adapted, passed, gate)
+    where = tried.where or _locate(adapted, tried.calibrated, tried.graded, judge, progress)
+    passed = replace(passed, where=where, verdict=passed.verdict.also(where.checks()))
     refuse_missed(adapted, passed, gate)
     return passed
 
 
-class _Search:
-    """Searches each graph that misses the budget, on frames that it is not judged on."""
-
-    def __init__(self, encodings: Encodings, judge: Judge, gate: Gate, progress: Progress) -> None:
-        self._encodings = encodings
-        self._judge = judge
-        self._progress = progress
-        most = self._within(_TRIES, len(judge.held_out.frames))
-        self._trials = {part: Trials(partial(self._use, part), most) for part in gate.parts}
-        self._candidates: dict[str, list[Candidate]] = {}
-
-    def run(
-        self, graded: Mapping[str, Graded], known: Mapping[str, Searched], aim: float
-    ) -> dict[str, Searched]:
-        """Return the layers to keep for the graphs that do not hold yet with those `known`."""
-        return {
-            part: self._one(part, seen, known[part].names if part in known else (), aim)
-            for part, seen in graded.items()
-            if not seen.held
-        }
-
-    def _one(self, part: str, seen: Graded, names: tuple[str, ...], aim: float) -> Searched:
-        trials = self._trials[part]
-        if names and (here := trials.use(names)) is not None:
-            aim = transferred(aim, here, seen.use)
-        if part not in self._candidates:
-            self._candidates[part] = self._layers(part)
-        return fewest(part, self._candidates[part], trials, aim)
-
-    def _layers(self, part: str) -> list[Candidate]:
-        """Return the layers that may stay in float, each with what it spares."""
-        encoding, measured = ENCODINGS[part], self._encodings.measured
-        sparable, frames = measured.sparable(encoding), self._judge.held_out.frames
-        found = effects(
-            measured.model,
-            ((name, measured.alone(encoding, name)) for name in sparable),
-            frames[:: -(-len(frames) // self._within(_LOOKED_AT, len(sparable)))],
-            lambda done: self._progress(f"trying the layers of {part}", done, len(sparable)),
-        )
-        return [
-            Candidate(name, _noise(part, layer), found[name], {x.name: x.share for x in taken})
-            for name, taken in sparable.items()
-            for layer in taken
-            if layer.name == name
-        ]
-
-    def _within(self, limits: tuple[int, int], frames: int) -> int:
-        """Return how often so many frames may be run, within limits."""
-        once = self._encodings.measured.multiplications * frames
-        return int(min(max(_WORK / max(once, 1.0), limits[0]), limits[1]))
-
-    def _use(self, part: str, names: tuple[str, ...]) -> float:
-        trials = self._trials[part]
-        self._progress(f"searching {part}, {len(names)} layers in float", trials.tried, trials.most)
-        graph = self._encodings.one(part, names)
-        return self._judge.grade(part, graph, lambda *_: None).use
+def _try(adapted: Adapted, calibrated: Calibrated, judge: Judge, progress: Progress) -> _Tried:
+    graphs = _graphs(calibrated)
+    graded = {part: judge.grade(part, graph, progress) for part, graph in graphs.items()}
+    where = None
+    if all(seen.held for seen in graded.values()):
+        where = _locate(adapted, calibrated, graded, judge, progress)
+    return _Tried(calibrated, graded, where)
 
 
-def _noise(part: str, layer: Layer) -> float:
-    return layer.tensorrt_noise if part == bundle.TENSORRT_GRAPH else layer.cpu_noise
+def _locate(
+    adapted: Adapted,
+    calibrated: Calibrated,
+    graded: Mapping[str, Graded],
+    judge: Judge,
+    progress: Progress,
+) -> Location:
+    graphs = {FLOAT: adapted.graph, **_graphs(calibrated)}
+    raw = {part: seen.raw for part, seen in graded.items()}
+    return location.evaluate(graphs, judge.held_out, raw, adapted.input.pad, progress)
 
 
 def _graphs(calibrated: Calibrated) -> dict[str, onnx.ModelProto]:
@@ -180,14 +183,6 @@ def _graphs(calibrated: Calibrated) -> dict[str, onnx.ModelProto]:
     if calibrated.tensorrt is not None:
         graphs[bundle.TENSORRT_GRAPH] = calibrated.tensorrt
     return graphs
-
-
-def _grade(judge: Judge, calibrated: Calibrated, progress: Progress) -> dict[str, Graded]:
-    return {part: judge.grade(part, graph, progress) for part, graph in _graphs(calibrated).items()}
-
-
-def _held(graded: Mapping[str, Graded]) -> bool:
-    return all(found.held for found in graded.values())
 
 
 def refuse_missed(adapted: Adapted, passed: Passed, gate: Gate) -> None:

@@ -83,13 +83,13 @@ def dimmed(contract, by=0.05):
     return ruined
 
 
-DRAW, MOVE = building.report.write, building.location.evaluate
+DRAW, MOVE = building.report.write, gate.location.evaluate
 
 
 def undrawn(monkeypatch):
     """Leave out what takes most of a build's time, and has its own tests."""
     monkeypatch.setattr(building.report, "write", lambda path, *_: path.write_text("<html>"))
-    monkeypatch.setattr(building.location, "evaluate", lambda *_: Location({}, {}))
+    monkeypatch.setattr(gate.location, "evaluate", lambda *_: Location({}, {}))
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def hashed(folder):
 
 def test_the_report_is_drawn_and_not_hashed(monkeypatch, built):
     monkeypatch.setattr(building.report, "write", DRAW)
-    monkeypatch.setattr(building.location, "evaluate", MOVE)
+    monkeypatch.setattr(gate.location, "evaluate", MOVE)
 
     bundle = built()
 

@@ -7,15 +7,19 @@ import json
 import cv2
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from calibration.layers import Layer
 from calibration.measured import Calibrated
 from edge.detector.detector import decode
 from edge.detector.letterbox import letterbox
 from engines import gate as gating
+from engines import sensitivity
 from engines.build import build
 from engines.errors import BudgetError
 from engines.evaluation.accuracy import run_graph
+from engines.evaluation.location import Followed, Location
+from engines.evaluation.places import Count
 from engines.gate import Gate
 from engines.inspection import Order, understand
 from tests import networks
@@ -116,7 +120,7 @@ def test_without_a_search_the_miss_is_refused_with_the_layers_that_lose_most(bui
 
 
 def test_a_large_network_is_searched_with_fewer_encodings(built, monkeypatch):
-    monkeypatch.setattr(gating, "_WORK", 1.0)
+    monkeypatch.setattr(sensitivity, "_WORK", 1.0)
 
     _, said = built({f"layer{number:02}": 0.03 / (number + 1) for number in range(12)}, steps=True)
 
@@ -173,3 +177,38 @@ def test_calibration_images_are_never_judged_on(built, annotations, caplog):
     # The first image is calibrated on: every third is held out.
     assert "all 1 annotated images are calibrated on" in caplog.text
     assert made.evaluated.precision is None
+
+
+# --- the worst place
+
+
+def fewer_on_the_left(lost_above):
+    """Lose what stands on the left in every graph whose scores are lowered by more than that."""
+
+    def evaluate(graphs, *_):
+        parts = {part: Followed() for part in graphs if part != "float"}
+        for part, followed in parts.items():
+            dims = [t for t in graphs[part].graph.initializer if t.name == "dim"]
+            by = 1 - float(numpy_helper.to_array(dims[0])) if dims else 0.0
+            lost = 30 if by > lost_above else 0
+            followed.places.add((0, 0), Count(both=40 - lost, lost=lost))
+        return Location(parts, {})
+
+    return evaluate
+
+
+def test_a_graph_that_is_blind_in_one_place_is_searched_though_its_budget_holds(built, monkeypatch):
+    monkeypatch.setattr(gating.location, "evaluate", fewer_on_the_left(0.008))
+
+    made, _ = built({"stem": 0.005, "neck": 0.004})
+
+    assert made.evaluated.searched["model.onnx"].names == ("stem",)
+    assert list(made.evaluated.searched) == ["model.onnx"]
+    assert made.evaluated.verdict.held
+
+
+def test_a_graph_that_stays_blind_in_one_place_is_refused(built, monkeypatch):
+    monkeypatch.setattr(gating.location, "evaluate", fewer_on_the_left(-1.0))
+
+    with pytest.raises(BudgetError, match=r"lost in the worst cell \(row 1, column 1"):
+        built({"stem": 0.005, "neck": 0.004})
