@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from edge.frame import Image
 
 log = logging.getLogger(__name__)
+
+_Mark = tuple[int, int, int]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -40,7 +43,7 @@ def check_folder(source: Source) -> None:
     """Raise `SourceError` unless the folder holds a picture that can be read."""
     import_cv2()
     paths = list_images(Path(source.target))
-    if all(_read(path) is None for path in paths):
+    if all(isinstance(_read(path), str) for path in paths):
         raise SourceError(
             f"images {source.target}: none of its {len(paths)} pictures can be read",
             "check that they are whole and that this user may read them",
@@ -60,8 +63,8 @@ class ImagesReader(Reader):
         self._paths = list_images(Path(source.target))
         self._interval_s = 1 / (source.fps or 1.0)
         self._next = 0
-        self._good = 0
-        self.skipped: set[Path] = set()
+        self._good = self._good_before = 0
+        self.skipped: dict[Path, _Mark | None] = {}
         self._image: Image | None = None
 
     def grab(self) -> float:
@@ -71,15 +74,21 @@ class ImagesReader(Reader):
                 self._turn_over()
             path = self._paths[self._next % len(self._paths)]
             self._next += 1
-            self._image = _read(path)
-            if self._image is not None:
+            mark = _mark_of(path)
+            if path in self.skipped and self.skipped[path] == mark:
+                continue  # its decoder may write to stderr, each time
+            read = _read(path)
+            if not isinstance(read, str):
+                self._image = read
                 self._good += 1
                 return (self._good - 1) * self._interval_s
-            if path not in self.skipped:
-                self.skipped.add(path)
+            known = path in self.skipped
+            self.skipped[path] = mark
+            if not known:
                 log.warning(
-                    "%s: cannot be read as a picture, skipped (%d so far); remove or replace it",
+                    "%s: %s, skipped (%d so far); remove or replace it",
                     path,
+                    read,
                     len(self.skipped),
                 )
 
@@ -97,22 +106,35 @@ class ImagesReader(Reader):
     def _turn_over(self) -> None:
         if not self._source.loop:
             raise EndOfSource
-        if len(self.skipped) == len(self._paths):
+        if self._good == self._good_before:
             raise CaptureError(
                 f"{self._source}: none of its {len(self._paths)} pictures can be read any more",
                 "check the folder",
             )
+        self._good_before = self._good
 
 
-def _read(path: Path) -> Image | None:
+def _mark_of(path: Path) -> _Mark | None:
+    """Return what tells a file from one that has taken its place; None: it cannot be looked at."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _read(path: Path) -> Image | str:
+    """Return a picture, or in a few words why there is none."""
     cv2 = import_cv2()
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would never end
+            return "is no file"
         # Not imread: it writes to stderr, and it cannot tell "no permission" from "no picture".
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
-        log.warning("%s: %s", path, error.strerror)
-        return None
-    if not len(data):
-        return None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return None if image is None else np.asarray(image, np.uint8)
+        return error.strerror or str(error)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except cv2.error:  # so it says of one that is too large for memory
+        image = None
+    return "cannot be read as a picture" if image is None else np.asarray(image, np.uint8)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -269,8 +271,17 @@ def test_a_picture_that_cannot_be_read_is_named_counted_and_skipped(folder, capl
     assert "(1 so far)" in told[0]
 
 
-def test_a_looping_folder_names_a_bad_picture_once(folder, caplog):
-    (folder / "2.png").write_bytes(b"")
+def too_large(path):
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    size = struct.pack(">I", len(header))
+    chunk = size + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk)
+
+
+@pytest.mark.parametrize("spoil", [Path.touch, Path.mkdir, os.mkfifo, too_large])
+def test_a_looping_folder_names_a_bad_picture_once(folder, caplog, spoil):
+    (folder / "2.png").unlink()
+    spoil(folder / "2.png")
     frames = []
     playing = camera(f"images://{folder}?loop=1", lambda frame: frames.append(frame.stamp))
     playing.start()
@@ -286,6 +297,21 @@ def test_a_folder_without_a_readable_picture_is_refused_at_the_start(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"?")
     with pytest.raises(SourceError, match="none of its 1 pictures can be read"):
         camera(f"images://{tmp_path}", print).check()
+
+
+def test_a_picture_that_vanishes_is_named_once_and_one_that_comes_back_is_read(folder, caplog):
+    reader = open_reader(parse_source(f"images://{folder}?loop=1"))
+    away = folder.with_name("away.png")
+    (folder / "2.png").rename(away)
+    for _ in range(3 * 4):
+        reader.grab()
+    away.rename(folder / "2.png")
+    seen = [reader.grab() and reader.retrieve() for _ in range(5)]
+
+    assert any(np.array_equal(image, picture(2)) for image in seen)
+    assert [record.message for record in caplog.records] == [
+        f"{folder / '2.png'}: No such file or directory, skipped (1 so far); remove or replace it"
+    ]
 
 
 def test_a_looping_folder_that_loses_its_pictures_fails_instead_of_spinning(folder):
