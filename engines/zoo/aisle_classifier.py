@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ import numpy as np
 
 from edge.aisles.classifier import NETWORK, PASSPORT, Passport
 from edge.capture.shelf_world.options import parse_world
-from edge.errors import EdgeError, MissingPackage
 from engines.errors import ImagesError
+from engines.zoo import command
 from engines.zoo.aisle_frames import WORLD, Frames, aisles_of, drawn, recorded
 
 if TYPE_CHECKING:
@@ -30,27 +31,20 @@ _TRAIN_SEEDS, _HELD_OUT_SEEDS = range(100, 180), range(300, 340)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit status."""
-    parser = argparse.ArgumentParser(prog="aisle_classifier", description=__doc__)
+    """Train; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m engines.zoo.aisle_classifier", description=__doc__
+    )
     parser.add_argument("laps", metavar="LAP", nargs="*", type=Path)
     parser.add_argument("--out", metavar="DIR", type=Path, required=True)
     given = parser.parse_args(arguments)
-    try:
-        _make(given.laps, given.out)
-    except EdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return command.ended("aisle_classifier", partial(_make, given.laps, given.out))
 
 
 def _make(laps: Sequence[Path], out: Path) -> None:
-    try:
-        from engines.zoo.aisle_network import to_onnx
-        from engines.zoo.aisle_training import accuracy, fit, relit
-    except ImportError as error:
-        raise MissingPackage(
-            f"training needs torch ({error})", "pip install 'aisle-edge[train]'"
-        ) from error
+    from engines.zoo.aisle_network import to_onnx
+    from engines.zoo.aisle_training import accuracy, fit, relit
+
     passport, train, held_out = _of_laps(laps) if laps else _of_world()
     print(f"{len(train.images)} pictures to train on, {len(held_out.images)} held out")
     network = fit(train, len(passport.aisles) + 1)

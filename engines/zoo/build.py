@@ -11,49 +11,41 @@ import json
 import logging
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 
 from edge.detector.bundle import PORTABLE_GRAPH, TENSORRT_GRAPH
-from edge.errors import EdgeError
-from engines.build import build
-from engines.gate import Gate
-from engines.inspection import Order, understand
-from engines.progress import shown
-from engines.zoo import scenes, scoring
+from engines.zoo import command, scenes, scoring
 from engines.zoo.dataset import Dataset
+from engines.zoo.finished import FINISHED, LABELS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.detector.bundle import InputSpec
-    from engines.inspection import Adapted
+    from engines.inspection import Adapted, Order
 
-MODELS = {"yolo": ("model.onnx", None, None), "faster-rcnn": ("model.pth", (640, 384), 200)}
-"""What `engines.zoo.train` leaves in its folder; the input size and the proposals that are kept,
-where the file says neither."""
-LABELS_FILE = "labels.txt"
 _CALIBRATION = 192
 
 _log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Build and score; errors of ours become one line on stderr and their exit status."""
-    arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        _run(arguments)
-    except EdgeError as error:
-        print(f"engines.zoo.build: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    """Build and score; return the exit status."""
+    return command.ended("build", partial(_run, _parser().parse_args(argv)))
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from engines.build import build
+    from engines.gate import Gate
+    from engines.inspection import understand
+    from engines.progress import shown
+
     adapted = understand(_order(arguments))
     images = calibration_images(arguments.data / "0", arguments.data / "images")
     gate = Gate(
@@ -62,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with shown(Console(stderr=True)) as progress:
         built = build(adapted, [images], arguments.out, progress, gate)
     held_out = arguments.data / "held_out"
-    scenes.draw(scenes.HELD_OUT, held_out, arguments.workers, lambda *_: None)
+    scenes.draw(scenes.HELD_OUT, held_out, arguments.workers, _drawn)
     found = scores(adapted, arguments.out, Dataset([held_out]))
     found["speed"] = built.evaluated.speed
     print(json.dumps(found, indent=1))
@@ -78,15 +70,16 @@ def scores(adapted: Adapted, bundle: Path, data: Dataset) -> dict[str, object]:
 
 
 def _scored(graph: Path | bytes, spec: InputSpec, data: Dataset) -> dict[str, Any]:
-    samples, raws = scoring.detect(graph, spec, data)
-    views, by_view = np.array(scenes.views(scenes.HELD_OUT)), dict[str, float]()
-    for view in sorted(set(views.tolist())):
-        of_view = np.flatnonzero(views == view)
-        found = scoring.judge(
-            [samples[i] for i in of_view], [raws[i] for i in of_view], data.labels
-        )
-        by_view[view] = round(found.ap, 4)
-    return {**scoring.judge(samples, raws, data.labels).summary(), "map50_95_by_view": by_view}
+    detected = scoring.detect(graph, spec, data)
+    by_view = scoring.judge_by_view(*detected, scenes.views(scenes.HELD_OUT), data.labels)
+    return {
+        **scoring.judge(*detected, data.labels).summary(),
+        "map50_95_by_view": {view: round(found.ap, 4) for view, found in by_view.items()},
+    }
+
+
+def _drawn(done: int, count: int) -> None:
+    _log.info("drawing what is held out: %d of %d", done, count)
 
 
 def calibration_images(drawn: Path, folder: Path) -> Path:
@@ -113,23 +106,22 @@ def calibration_images(drawn: Path, folder: Path) -> Path:
 
 
 def _order(arguments: argparse.Namespace) -> Order:
-    file, size_wh, proposals = MODELS[arguments.network]
+    from engines.inspection import Order
+
+    left = FINISHED[arguments.network]
     return Order(
-        model=arguments.run / file,
-        name=f"shelf-{arguments.network}",
-        version=arguments.version_,
-        family=None,
+        arguments.run / left.model,
+        f"shelf-{arguments.network}",
+        arguments.version_,
         labels=arguments.run / LABELS_FILE,
-        size_wh=size_wh,
-        iou=None,
-        anchors=(),
-        proposals=proposals,
+        size_wh=left.size_wh,
+        proposals=left.proposals,
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engines.zoo.build", description=__doc__)
-    parser.add_argument("network", choices=tuple(MODELS))
+    parser.add_argument("network", choices=tuple(FINISHED))
     parser.add_argument("--run", type=Path, required=True, help="what engines.zoo.train wrote")
     parser.add_argument("--data", type=Path, default=Path("shelf-world"), help="as in training")
     parser.add_argument("--out", type=Path, required=True, help="the bundle's directory")
@@ -138,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         help="onnxruntime: no graph for TensorRT",
     )  # fmt: skip
     parser.add_argument("--version", dest="version_", default="1.0.0", metavar="V")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw")
+    parser.add_argument("--workers", type=command.count, default=2, help="processes that draw")
     return parser
 
 

@@ -1,15 +1,15 @@
 """Frames and boxes to learn from, and what is done to them so that each is seen once only.
 
 What counts: a box whose shorter side has at least `MIN_SIDE_PX` in the network's input. A smaller
-one, or one that the crop cuts by more than half, is *ignored*: it neither has to be found nor may
-be called background, in training and in evaluation.
+one, one that the crop cuts by more than half, or one that COCO calls a crowd, is *ignored*: it
+neither has to be found nor may be called background, in training and in evaluation.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from edge.frame import Image
 
+    _Things = tuple["Boxes", "Classes", npt.NDArray[np.bool_]]
+    _Item = tuple[npt.NDArray[np.uint8] | Path, int, _Things]
+
 MIN_SIDE_PX = 6.0
 """Below it a cell of stride 8 cannot tell one thing from its neighbour."""
 _KEPT_SHARE = 0.5
@@ -30,6 +33,18 @@ _GREY = 114
 
 Boxes = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.int64]
+
+
+class Frame(NamedTuple):
+    """An annotated picture, uint8 (H, W, 3) BGR, and the N things that it shows."""
+
+    image: Image
+    boxes: Boxes
+    """(N, 4), xyxy in the picture's pixels."""
+    labels: Classes
+    """(N,), indices into the data set's labels."""
+    crowd: npt.NDArray[np.bool_]
+    """(N,), several things in one box."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +81,7 @@ class Dataset:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.labels: tuple[str, ...] = ()
-        self._items: list[tuple[npt.NDArray[np.uint8] | Path, int, Boxes, Classes]] = []
+        self._items: list[_Item] = []
         for folder in folders:
             self._add(folder)
         if not self._items:
@@ -77,47 +92,60 @@ class Dataset:
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, number: int) -> tuple[Image, Boxes, Classes]:
-        """Return a frame, BGR, its boxes, xyxy in its pixels, and their labels."""
+    def __getitem__(self, number: int) -> Frame:
+        """Return a frame; raises `ImagesError` for a file that is no image."""
         import cv2
 
-        where, index, boxes, labels = self._items[number]
+        where, index, things = self._items[number]
         if isinstance(where, np.ndarray):
-            return np.asarray(where[index]), boxes, labels
+            return Frame(np.asarray(where[index]), *things)
         image = cv2.imread(str(where), cv2.IMREAD_COLOR)
         if image is None:
             raise ImagesError(f"image {where}: OpenCV cannot read it", "mend or remove it")
-        return np.asarray(image, np.uint8), boxes, labels
+        return Frame(np.asarray(image, np.uint8), *things)
 
     def _add(self, folder: Path) -> None:
         try:
-            coco = json.loads((folder / ANNOTATIONS).read_text())
-        except (OSError, ValueError) as error:
+            names, things = _read_coco(folder / ANNOTATIONS)
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise ImagesError(
-                f"dataset {folder}: expected a COCO file {ANNOTATIONS} in it: {error}",
+                f"dataset {folder}: expected COCO object detection in {ANNOTATIONS}, found "
+                f"{type(error).__name__}: {error}",
                 "give a folder with images/ and annotations.json",
             ) from error
-        categories = sorted(coco["categories"], key=lambda one: int(one["id"]))
-        names = tuple(str(one["name"]) for one in categories)
         if self.labels and names != self.labels:
             raise ImagesError(
                 f"dataset {folder}: expected labels {self.labels}, found {names}",
                 "train on folders of one set of labels",
             )
         self.labels = names
-        index = {int(one["id"]): at for at, one in enumerate(categories)}
-        by_image: dict[int, list[dict[str, list[float]]]] = {}
-        for one in coco["annotations"]:
-            by_image.setdefault(one["image_id"], []).append(one)
         packed = folder / FRAMES
         frames = np.load(packed, mmap_mode="r") if packed.exists() else None
-        for at, image in enumerate(coco["images"]):
-            mine = by_image.get(image["id"], [])
-            boxes = np.array([one["bbox"] for one in mine], np.float32).reshape(-1, 4)
-            boxes[:, 2:] += boxes[:, :2]
-            labels = np.array([index[int(one["category_id"])] for one in mine], np.int64)  # type: ignore[call-overload]
-            where = frames if frames is not None else _path(folder, image["file_name"])
-            self._items.append((where, at, boxes, labels))
+        for at, (name, mine) in enumerate(things):
+            self._items.append((frames if frames is not None else _path(folder, name), at, mine))
+
+
+def _read_coco(file: Path) -> tuple[tuple[str, ...], list[tuple[str, _Things]]]:
+    """Return the labels, by category id, and each image's file name and what it shows."""
+    coco = json.loads(file.read_text(encoding="utf-8-sig"))
+    categories = sorted(coco["categories"], key=lambda one: int(one["id"]))
+    label_of = {int(one["id"]): at for at, one in enumerate(categories)}
+    by_image: dict[object, list[dict[str, Any]]] = {}
+    for one in coco["annotations"]:
+        by_image.setdefault(one["image_id"], []).append(one)
+    things = [
+        (str(image["file_name"]), _things(by_image.get(image["id"], []), label_of))
+        for image in coco["images"]
+    ]
+    return tuple(str(one["name"]) for one in categories), things
+
+
+def _things(annotations: list[dict[str, Any]], label_of: dict[int, int]) -> _Things:
+    boxes = np.array([one["bbox"] for one in annotations], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    labels = [label_of[int(one["category_id"])] for one in annotations]
+    crowd = [bool(one.get("iscrowd", 0)) for one in annotations]
+    return boxes, np.array(labels, np.int64), np.array(crowd, np.bool_)
 
 
 def _path(folder: Path, name: str) -> Path:
@@ -125,23 +153,20 @@ def _path(folder: Path, name: str) -> Path:
     return inside if inside.exists() else folder / name
 
 
-def fitted(
-    frame: tuple[Image, Boxes, Classes], size_wh: tuple[int, int], *, centred: bool = True
-) -> Sample:
+def fitted(frame: Frame, size_wh: tuple[int, int], *, centred: bool = True) -> Sample:
     """Return the frame letterboxed as the run time does it."""
     from edge.detector.bundle import InputSpec
     from edge.detector.letterbox import letterbox
 
-    image, boxes, labels = frame
     where = "centered" if centred else "top-left"
     spec = InputSpec(width=size_wh[0], height=size_wh[1], letterbox=where, pad=_GREY)
-    canvas, placed = letterbox(image, spec)
-    moved = boxes * _f32(placed.scale_xy * 2) + _f32(placed.offset_xy * 2)
-    return _counted(canvas, moved, moved, labels)
+    canvas, placed = letterbox(frame.image, spec)
+    moved = frame.boxes * _f32(placed.scale_xy * 2) + _f32(placed.offset_xy * 2)
+    return _counted(canvas, moved, moved, frame)
 
 
 def jittered(
-    frame: tuple[Image, Boxes, Classes],
+    frame: Frame,
     size_wh: tuple[int, int],
     jitter: Jitter,
     chance: np.random.Generator,
@@ -149,7 +174,7 @@ def jittered(
     """Return the frame moved, zoomed, mirrored and in another light."""
     import cv2
 
-    image, boxes, labels = frame
+    image, boxes = frame.image, frame.boxes
     height, width = image.shape[:2]
     fit = min(jitter.whole_wh[0] / width, jitter.whole_wh[1] / height)
     zoom = fit * float(np.exp(chance.uniform(*np.log(jitter.zoom))))
@@ -168,7 +193,7 @@ def jittered(
     )  # fmt: skip
     moved = boxes * np.tile(scale, 2).astype(np.float32) + np.tile(shift, 2).astype(np.float32)
     inside = np.clip(moved, 0, _f32(size_wh * 2))
-    return _counted(_relit(np.asarray(canvas, np.uint8), jitter, chance), moved, inside, labels)
+    return _counted(_relit(np.asarray(canvas, np.uint8), jitter, chance), moved, inside, frame)
 
 
 def _relit(image: npt.NDArray[np.uint8], jitter: Jitter, chance: np.random.Generator) -> Image:
@@ -182,13 +207,15 @@ def _relit(image: npt.NDArray[np.uint8], jitter: Jitter, chance: np.random.Gener
     return np.asarray(cv2.LUT(image, table), np.uint8)
 
 
-def _counted(image: Image, whole: Boxes, inside: Boxes, labels: Classes) -> Sample:
+def _counted(image: Image, whole: Boxes, inside: Boxes, frame: Frame) -> Sample:
     """Part what counts from what is ignored; what the crop leaves nothing of is neither."""
     sides = inside[:, 2:] - inside[:, :2]
     area = np.prod(np.maximum(sides, 0), axis=1)
     share = area / np.maximum(np.prod(whole[:, 2:] - whole[:, :2], axis=1), 1e-6)
-    counts = (sides.min(axis=1, initial=np.inf) >= MIN_SIDE_PX) & (share >= _KEPT_SHARE)
+    large = sides.min(axis=1, initial=np.inf) >= MIN_SIDE_PX
+    counts = large & (share >= _KEPT_SHARE) & ~frame.crowd
     rest = ~counts & (area > 0)
+    labels = frame.labels
     return Sample(image, inside[counts], labels[counts], inside[rest], labels[rest])
 
 

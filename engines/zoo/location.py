@@ -15,6 +15,7 @@ import argparse
 import json
 import logging
 import multiprocessing
+import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -22,25 +23,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from rich.console import Console
-
 from edge.capture.shelf_world.splits import Locations, Split
-from edge.detector.bundle import PORTABLE_GRAPH
-from edge.errors import EdgeError
-from engines.build import build
-from engines.gate import Gate
-from engines.inspection import Order, understand
-from engines.progress import shown as build_progress
-from engines.zoo import scenes, scoring, yolo
-from engines.zoo.build import LABELS_FILE, calibration_images
+from edge.detector.bundle import PORTABLE_GRAPH, load_bundle
+from engines.errors import BuildError
+from engines.zoo import command, scenes, scoring
 from engines.zoo.dataset import Dataset, Jitter
+from engines.zoo.finished import LABELS_FILE
 from engines.zoo.location_maps import Measured, summary, svg
-from engines.zoo.train import RECIPES, batch_of, shown
-from engines.zoo.training import Run, Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import torch
 
     from engines.inspection import Adapted
 
@@ -57,27 +51,23 @@ PICTURES = {
     "seen": scenes.Scenes(4_000_000, 80, 2, Split.HELD_OUT, Locations.LAB, _VIEWS),
     "unseen": scenes.Scenes(4_000_000, 80, 2, Split.HELD_OUT, Locations.UNSEEN, _VIEWS),
 }
-_GATE = Gate(search=False, allow_drop=True, tensorrt=False)
-"""What INT8 loses is measured here: it must not stop the build."""
 STILL = Jitter(SIZE_WH, zoom=(1.0, 1.0), stretch=0.0, mirror=False)
 
 _log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the experiment; errors of ours become one line on stderr and their exit status."""
-    arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        _experiment(arguments)
-    except EdgeError as error:
-        print(f"engines.zoo.location: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    """Run the experiment; return the exit status."""
+    return command.ended("location", partial(_experiment, _parser().parse_args(argv)))
 
 
 def train(out: Path, arm: str, steps: int, batch: int) -> None:
     """Train an arm on one thread, or what is left of it, and write its ONNX into `out`/`arm`."""
+    import torch
+
+    from engines.zoo.recipes import RECIPES, Batches
+    from engines.zoo.training import Run, Schedule, shown
+
     logging.basicConfig(level=logging.INFO, format=f"{arm}: %(message)s")
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -87,7 +77,7 @@ def train(out: Path, arm: str, steps: int, batch: int) -> None:
     run = Run(network, Schedule(steps, batch, recipe.rate, sizes=((0.0, SIZE_WH),)), folder)
     run.resume()
     run.train(
-        partial(batch_of, data, batch, STILL),
+        Batches(data, batch, lambda _step: STILL),
         lambda net, frames_truths: recipe.loss(net, *frames_truths),
         shown(time.monotonic(), run.step),
     )
@@ -116,31 +106,23 @@ def _experiment(arguments: argparse.Namespace) -> None:
 
 
 def measure(out: Path, arm: str) -> list[Measured]:
-    """Build an arm's bundle, and hold its float and INT8 graph to the held-out pictures."""
+    """Build an arm's bundle, and hold its float and INT8 graph to the held-out pictures.
+
+    Each view for itself: things are larger in one than in the other.
+    """
     adapted = _built(out, arm)
     graphs: dict[str, bytes | Path] = {
         "float": adapted.graph.SerializeToString(),
         "INT8": out / arm / "bundle" / PORTABLE_GRAPH,
     }
-    return [
-        Measured(arm, view, where, precision, found)
-        for where in ("seen", "unseen")
-        for precision, graph in graphs.items()
-        for view, found in _by_view(out / "data" / where, PICTURES[where], adapted, graph)
-    ]
-
-
-def _by_view(
-    folder: Path, drawn: scenes.Scenes, adapted: Adapted, graph: bytes | Path
-) -> list[tuple[str, scoring.Score]]:
-    """Return the score of each view for itself: things are larger in one than in the other."""
-    data, views = Dataset([folder]), scenes.views(drawn)
-    samples, raws = scoring.detect(graph, adapted.input, data)
-    kept = {one: [n for n, view in enumerate(views) if view == one] for one in set(views)}
-    return [
-        (view, scoring.judge([samples[n] for n in of], [raws[n] for n in of], data.labels))
-        for view, of in sorted(kept.items())
-    ]
+    found = []
+    for where in ("seen", "unseen"):
+        data, views = Dataset([out / "data" / where]), scenes.views(PICTURES[where])
+        for precision, graph in graphs.items():
+            detected = scoring.detect(graph, adapted.input, data)
+            by_view = scoring.judge_by_view(*detected, views, data.labels)
+            found += [Measured(arm, v, where, precision, score) for v, score in by_view.items()]
+    return found
 
 
 def _shown(row: list[Measured]) -> list[Measured]:
@@ -149,26 +131,54 @@ def _shown(row: list[Measured]) -> list[Measured]:
 
 
 def _built(out: Path, arm: str) -> Adapted:
+    from rich.console import Console
+
+    from engines.build import build
+    from engines.gate import Gate
+    from engines.inspection import Order, understand
+    from engines.progress import shown
+    from engines.zoo.build import calibration_images
+
     folder = out / arm
     adapted = understand(
         Order(folder / MODEL, f"location-{arm}", "1.0.0", labels=folder / LABELS_FILE)
     )
+    if (folder / "bundle").exists() and not _is_of(adapted, folder / "bundle"):
+        _log.info("%s: built of another model, built anew", folder / "bundle")
+        shutil.rmtree(folder / "bundle")
     if not (folder / "bundle").exists():
         pictures = out / "data" / (arm if arm in ARMS else "all")
         images = calibration_images(pictures, folder / "images")
-        with build_progress(Console(stderr=True)) as progress:
-            build(adapted, [images], folder / "bundle", progress, _GATE)
+        # What INT8 loses is measured here: it must not stop the build.
+        gate = Gate(search=False, allow_drop=True, tensorrt=False)
+        with shown(Console(stderr=True)) as progress:
+            build(adapted, [images], folder / "bundle", progress, gate)
     return adapted
 
 
+def _is_of(adapted: Adapted, bundle: Path) -> bool:
+    """Whether the bundle was built of this very model: other weights may have been given since."""
+    return load_bundle(bundle).passport.source["sha256"] == adapted.network.source.sha256
+
+
 def _built_in(weights: Path, out: Path) -> None:
-    data = Dataset([out / "data" / "all"])
-    network = yolo.Yolo(len(data.labels))
-    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    _export(network, data.labels, out / BUILT_IN)
+    from engines.zoo import yolo
+    from engines.zoo.training import read_weights
+
+    labels = Dataset([out / "data" / "all"]).labels
+    network = yolo.Yolo(len(labels))
+    try:
+        network.load_state_dict(read_weights(weights))
+    except RuntimeError as error:
+        raise BuildError(
+            f"weights {weights}: {str(error).splitlines()[0]}", "give weights of the built-in YOLO"
+        ) from error
+    _export(network, labels, out / BUILT_IN)
 
 
 def _export(network: torch.nn.Module, labels: Sequence[str], folder: Path) -> None:
+    from engines.zoo import yolo
+
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LABELS_FILE).write_text("\n".join(labels) + "\n")
     yolo.export(network, SIZE_WH, labels, str(folder / MODEL))
@@ -181,10 +191,10 @@ def _drawn(name: str, done: int, count: int) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engines.zoo.location", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where everything is kept, resumed")
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=command.count, default=900)
+    parser.add_argument("--batch", type=command.count, default=8)
     parser.add_argument("--weights", type=Path, help="a third arm: a YOLO as it is, not trained")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw")
+    parser.add_argument("--workers", type=command.count, default=2, help="processes that draw")
     return parser
 
 

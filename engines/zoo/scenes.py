@@ -1,14 +1,16 @@
 """Frames of the shelf world, drawn once and kept: what the built-in detectors learn from.
 
-A folder holds `frames.npy`, uint8 (N, 360, 640, 3) BGR, and `annotations.json`, COCO. The same
-arguments give the same folder: building `b` is seed `first_seed + b`, and nothing else is random.
+A folder holds `frames.npy`, uint8 (N, 360, 640, 3) BGR, `annotations.json`, COCO, and, once it is
+complete, `scenes.json`: what was asked for. The same arguments give the same folder: building `b`
+is seed `first_seed + b`, and nothing else is random.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from edge.capture.shelf_world.annotations import Placed, coco
 from edge.capture.shelf_world.options import View, WorldOptions
 from edge.capture.shelf_world.splits import Locations, Split
 from edge.capture.shelf_world.world import ShelfWorld
+from engines.errors import ImagesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from edge.frame import Image
 
 FRAME_WH = (640, 360)
-FRAMES, ANNOTATIONS = "frames.npy", "annotations.json"
+FRAMES, ANNOTATIONS, DRAWN = "frames.npy", "annotations.json", "scenes.json"
 _WALKS = ("person", "cart")
 _VISIT_S = 150.0
 """Moments are taken from the first minutes of a building: stock is taken and refilled in them."""
@@ -72,15 +75,20 @@ def views(scenes: Scenes) -> tuple[str, ...]:
 
 
 def draw(scenes: Scenes, folder: Path, workers: int, progress: Callable[[int, int], None]) -> None:
-    """Write the folder; it is complete once its annotations are there, and not drawn again."""
-    if (folder / ANNOTATIONS).exists():
+    """Write the folder, unless these very scenes are in it; what was left unfinished begins anew.
+
+    Raises `ImagesError` where the folder has other scenes than these: what was drawn for another
+    purpose must be neither learned from nor judged on by mistake.
+    """
+    if _is_drawn(scenes, folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
     count = scenes.buildings * scenes.per_building
     shape = (count, FRAME_WH[1], FRAME_WH[0], 3)
     kept = np.lib.format.open_memmap(folder / FRAMES, "w+", np.uint8, shape)
     truths: list[tuple[str, tuple[int, int], list[Placed]]] = []
-    with ProcessPoolExecutor(workers) as pool:
+    # Not forked: what OpenCV's threads hold in this process they would hold for ever in theirs.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         for frames in pool.map(partial(_building, scenes), range(scenes.buildings)):
             for image, things in frames:
                 kept[len(truths)] = image
@@ -88,6 +96,24 @@ def draw(scenes: Scenes, folder: Path, workers: int, progress: Callable[[int, in
             progress(len(truths), count)
     kept.flush()
     (folder / ANNOTATIONS).write_text(json.dumps(coco(truths)))
+    (folder / DRAWN).write_text(_described(scenes))
+
+
+def _is_drawn(scenes: Scenes, folder: Path) -> bool:
+    try:
+        there = (folder / DRAWN).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    if there != _described(scenes):
+        raise ImagesError(
+            f"frames in {folder}: expected {_described(scenes)}, found {there}",
+            "remove the folder, or give another one",
+        )
+    return True
+
+
+def _described(scenes: Scenes) -> str:
+    return json.dumps(asdict(scenes))
 
 
 def _building(scenes: Scenes, number: int) -> list[tuple[Image, list[Placed]]]:

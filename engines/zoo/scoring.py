@@ -13,6 +13,7 @@ import io
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from edge.capture.shelf_world.splits import GRID
 from edge.detector.bundle import PORTABLE_GRAPH, Thresholds, load_bundle
 from edge.detector.onnxruntime import OnnxRuntime
-from edge.errors import EdgeError
+from engines.zoo import command
 from engines.zoo.dataset import Dataset, fitted
 
 if TYPE_CHECKING:
@@ -115,6 +116,20 @@ def judge(samples: list[Sample], raws: list[RawDetections], labels: tuple[str, .
         found=found,
         there=there,
     )
+
+
+def judge_by_view(
+    samples: list[Sample],
+    raws: list[RawDetections],
+    views: Sequence[str],
+    labels: tuple[str, ...],
+) -> dict[str, Score]:
+    """Return the score of each view's frames for themselves, views in alphabetical order."""
+    kept = {one: [n for n, view in enumerate(views) if view == one] for one in sorted(set(views))}
+    return {
+        view: judge([samples[n] for n in of], [raws[n] for n in of], labels)
+        for view, of in kept.items()
+    }
 
 
 def _coco_precision(
@@ -218,21 +233,19 @@ def _matched(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a bundle's score as JSON; errors of ours become one line on stderr."""
+    """Print a bundle's score as JSON; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m engines.zoo.scoring", description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="COCO folders")
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args(argv)
-    try:
-        bundle = load_bundle(arguments.bundle)
-        graph, spec = bundle.file(PORTABLE_GRAPH), bundle.passport.input
-        found = score(graph, spec, Dataset(arguments.data), arguments.threads)
-    except EdgeError as error:
-        print(f"engines.zoo.scoring: {error}", file=sys.stderr)
-        return error.exit_code
+    parser.add_argument("--threads", type=command.count, default=2)
+    return command.ended("scoring", partial(_run, parser.parse_args(argv)))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    bundle = load_bundle(arguments.bundle)
+    graph, spec = bundle.file(PORTABLE_GRAPH), bundle.passport.input
+    found = score(graph, spec, Dataset(arguments.data), arguments.threads)
     print(json.dumps(found.summary(), indent=1))
-    return 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import copy
 import csv
 import logging
 import math
+import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -91,6 +92,35 @@ class Average:
                     kept.copy_(theirs[name])
 
 
+def read_weights(path: Path) -> dict[str, Any]:
+    """Return what a file holds that torch saved; raises `BuildError` where it holds no weights."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise BuildError(
+            f"weights {path}: cannot be read: {str(error).splitlines()[0]}",
+            "give a state_dict that torch.save wrote",
+        ) from error
+    if not isinstance(found, dict):
+        raise BuildError(
+            f"weights {path}: expected a state_dict, found {type(found).__name__}",
+            "save network.state_dict()",
+        )
+    return found
+
+
+def shown(started: float, first: int) -> Callable[[int, int, dict[str, float]], None]:
+    """Return what logs a line of progress of a run that went on at step `first`."""
+
+    def show(step: int, steps: int, losses: dict[str, float]) -> None:
+        each = (time.monotonic() - started) / max(1, step - first)
+        said = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        left = each * (steps - step) / 60
+        _log.info("step %d of %d, %.2f s each, %.0f min left: %s", step, steps, each, left, said)
+
+    return show
+
+
 class Run:
     """A network on its way through a schedule; `folder` keeps its checkpoint and its curves.
 
@@ -115,23 +145,23 @@ class Run:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return False
+        found = read_weights(path)
         try:
-            found = torch.load(path, map_location="cpu", weights_only=True)
             self.network.load_state_dict(found["network"])
+            self.average.network.load_state_dict(found["average"])
+            self._optimiser.load_state_dict(found["optimiser"])
+            self.step = int(found["step"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise BuildError(
                 f"checkpoint {path}: expected one of this network: {str(error).splitlines()[0]}",
                 "give another --out, or remove it to begin anew",
             ) from error
-        self.average.network.load_state_dict(found["average"])
-        self._optimiser.load_state_dict(found["optimiser"])
-        self.step = int(found["step"])
         _log.info("resumed %s at step %d", path, self.step)
         return True
 
     def begin_from(self, path: Path) -> None:
         """Take over the weights of a file that have the same names and shapes; say what was not."""
-        given = torch.load(path, map_location="cpu", weights_only=True)
+        given = read_weights(path)
         mine = self.network.state_dict()
         fitting = {n: v for n, v in given.items() if n in mine and v.shape == mine[n].shape}
         if not fitting:

@@ -21,17 +21,19 @@ WORLD = WorldOptions(View.SHELF, seed=5_000_000, resolution_wh=(640, 360), style
 
 @pytest.fixture(scope="module")
 def drawn():
-    """Return a few moments of that building: (frame, boxes, labels), as a dataset has them."""
+    """Return a few moments of that building, as a dataset has them."""
     import numpy as np
 
     from edge.capture.shelf_world.splits import LABELS
     from edge.capture.shelf_world.world import ShelfWorld
+    from engines.zoo.dataset import Frame
 
     world, found = ShelfWorld(WORLD), []
     for at in (5.0, 40.0, 90.0):
         image, things = world.frame(at)
         boxes = np.array([thing.xyxy for thing in things], np.float32).reshape(-1, 4)
-        found.append((image, boxes, np.array([LABELS.index(thing.label) for thing in things])))
+        labels = np.array([LABELS.index(thing.label) for thing in things])
+        found.append(Frame(image, boxes, labels, np.zeros(len(things), np.bool_)))
     return found
 
 

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'aisle-edg
 
 from edge.capture.shelf_world.splits import GRID, LABELS, Locations  # noqa: E402
 from engines.zoo import location  # noqa: E402
-from engines.zoo.dataset import jittered  # noqa: E402
+from engines.zoo.dataset import Frame, jittered  # noqa: E402
 
 LAB, ALL = location.PICTURES["lab"], location.PICTURES["all"]
 
@@ -50,7 +50,8 @@ def test_the_pictures_measured_on_share_no_building_and_no_style_with_training(w
 @pytest.mark.parametrize("seed", range(4))
 def test_training_leaves_things_in_their_cell(seed):
     boxes = np.array([[300, 100, 340, 140]], np.float32)
-    frame = (np.zeros((360, 640, 3), np.uint8), boxes, np.array([0]))
+    image = np.zeros((360, 640, 3), np.uint8)
+    frame = Frame(image, boxes, np.array([0]), np.array([False]))
     sample = jittered(frame, location.SIZE_WH, location.STILL, np.random.default_rng(seed))
     middle = (sample.boxes[0, :2] + sample.boxes[0, 2:]) / 2 / location.SIZE_WH
     there = (boxes[0, :2] + boxes[0, 2:]) / 2 / (640, 360)

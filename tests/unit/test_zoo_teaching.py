@@ -10,10 +10,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'aisle-edge[train]'")
 
 from engines.zoo import faster_rcnn_loss as taught  # noqa: E402
-from engines.zoo import train  # noqa: E402
+from engines.zoo import recipes  # noqa: E402
 from engines.zoo.dataset import Dataset  # noqa: E402
 from engines.zoo.scenes import ANNOTATIONS, FRAMES  # noqa: E402
-from engines.zoo.training import Schedule  # noqa: E402
 from engines.zoo.yolo_loss import Truth, complete_iou, iou  # noqa: E402
 
 NONE = torch.zeros(0, 4)
@@ -110,11 +109,10 @@ def test_at_the_end_frames_are_shown_nearly_as_they_are(tmp_path):
     images = [{"id": 0, "width": 96, "height": 64, "file_name": "0"}]
     coco = {"images": images, "categories": [{"id": 1, "name": "box"}], "annotations": [thing]}
     (tmp_path / ANNOTATIONS).write_text(json.dumps(coco))
-    data, schedule = Dataset([tmp_path]), Schedule(100, batch=16)
+    batches = recipes.Batches(Dataset([tmp_path]), 16, recipes.settling((96, 64), 70))
 
     def widths(step):
-        chance = np.random.default_rng(step)
-        _, truths = train.settling(data, schedule, (96, 64), 0.3, step, (96, 64), chance)
+        _, truths = batches(step, (96, 64), np.random.default_rng(step))
         return torch.cat([one.boxes[:, 2] - one.boxes[:, 0] for one in truths])
 
     assert (widths(69) - 48).abs().max() > 48 * 0.15

@@ -1,0 +1,62 @@
+"""How the zoo's commands end, and what words they take."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from engines.errors import ImagesError
+from engines.zoo import command
+
+
+def _raising(error):
+    def work():
+        raise error
+
+    return work
+
+
+def test_work_that_is_done_ends_with_0():
+    assert command.ended("train", lambda: None) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ImagesError("no frames", "draw some"), 3, "no frames; draw some"),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            3,
+            "torch is not installed; pip install 'aisle-edge[train]'",
+        ),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_a_status(error, status, said, capsys):
+    assert command.ended("train", _raising(error)) == status
+    assert capsys.readouterr().err == f"engines.zoo.train: {said}\n"
+
+
+def test_a_mistake_of_ours_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        command.ended("train", _raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        (command.count, "0"), (command.count, "-1"), (command.count, "1.5"),
+        (command.share, "1.1"), (command.share, "-0.1"), (command.share, "nan"),
+        (command.positive, "0"), (command.positive, "inf"), (command.positive, "fast"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(word, text):
+    with pytest.raises(argparse.ArgumentTypeError, match=text):
+        word(text)
+
+
+def test_numbers_are_read():
+    assert command.count("8") == 8
+    assert command.share("0.3") == 0.3
+    assert command.positive("1e-3") == 1e-3
