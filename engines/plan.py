@@ -1,4 +1,4 @@
-"""A TensorRT plan from a bundle's graph.
+"""A TensorRT plan from a bundle's graph: the only build-time file that imports TensorRT.
 
 From TensorRT 10 on the network is strongly typed: the graph says what is INT8 (Q/DQ), float16 and
 float32. TensorRT 8.6 is told with flags, and per layer that the tail is float32.
@@ -10,12 +10,11 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsInt
 
 from edge.board import this_board
 from edge.errors import MissingPackage
 from engines.build_log import BuildLog
-from engines.build_watch import logger_to, watch
 from engines.contract import FRAMES
 from engines.errors import BuildError
 from engines.half import half, without_quantisation
@@ -101,7 +100,7 @@ def compile_plan(
     at_least_10 = int(tensorrt_version().partition(".")[0]) >= _STRONGLY_TYPED_SINCE
     path = limits.beside.with_name(f"{limits.beside.name}.{precision}.log")
     with device.current(), BuildLog(path) as said:
-        logger = logger_to(said)
+        logger = _logger(said)
         builder = _builder(logger, said)
         if at_least_10:
             flag = trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
@@ -114,7 +113,7 @@ def compile_plan(
         config.clear_flag(trt.BuilderFlag.TF32)  # the tail's float32 has all of its bits
         _tell_types(network, config, precision, ready)
         stop = threading.Event()
-        watch(config, lambda *told: progress(f"compiling {precision}: {told[0]}", *told[1:]), stop)
+        _watch(config, lambda *told: progress(f"compiling {precision}: {told[0]}", *told[1:]), stop)
         _let_batch_vary(builder, config, ready, limits.batch)
         free_bytes: int = device.cuda.mem_get_info()[0]
         workspace = limits.workspace_mb * _MEGABYTE if limits.workspace_mb else free_bytes // 2
@@ -248,3 +247,56 @@ def _use_dla(
     on_dla = len(layers) - len(falls_back)
     log.warning("DLA %d takes %d of %d layers", core, on_dla, len(layers))
     return {"core": core, "layers": on_dla, "on_gpu": falls_back}
+
+
+def _logger(said: BuildLog) -> trt.ILogger:
+    import tensorrt as trt
+
+    levels = {
+        trt.ILogger.INTERNAL_ERROR: logging.ERROR,
+        trt.ILogger.ERROR: logging.ERROR,
+        trt.ILogger.WARNING: logging.WARNING,
+        trt.ILogger.INFO: logging.INFO,
+    }
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+            if severity in levels:
+                said.take(levels[severity], msg)
+
+    return Logger()
+
+
+def _watch(config: trt.IBuilderConfig, progress: Progress, stop: threading.Event) -> None:
+    """Have the builder tell how far it is, and end at `stop`: it can from TensorRT 10 on."""
+    import tensorrt as trt
+
+    at_least_10 = hasattr(trt, "IProgressMonitor")
+    if at_least_10:
+        steps: dict[str, int] = {}
+
+        class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.IProgressMonitor.__init__(self)
+
+            def phase_start(
+                self, phase_name: str, parent_phase: str, num_steps: SupportsInt
+            ) -> None:
+                steps[phase_name] = int(num_steps)
+                if not parent_phase:
+                    progress(phase_name, 0, int(num_steps))
+
+            def phase_finish(self, phase_name: str) -> None:
+                steps.pop(phase_name, None)
+
+            def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
+                if phase_name == next(iter(steps), None):
+                    progress(phase_name, int(step) + 1, steps[phase_name])
+                return not stop.is_set()
+
+        config.progress_monitor = Monitor()
+    else:
+        progress("it takes minutes", 0, 1)
