@@ -12,6 +12,9 @@ from engines.zoo.yolo import BINS, Raw, Yolo, cells, sides_of
 _TOP = 10
 _SCORE_POWER, _IOU_POWER = 0.5, 6.0
 _BOX_GAIN, _LABEL_GAIN, _SPREAD_GAIN = 7.5, 0.5, 1.5
+_CROWDED_IOU, _CROWDED_GAIN = 0.3, 2.0
+"""Things that another one overlaps by more are few, and most of what is missed: their losses count
+so much."""
 _TINY = 1e-9
 
 
@@ -31,8 +34,8 @@ class Assigned:
     boxes: torch.Tensor
     scores: torch.Tensor
     positive: torch.Tensor
-    counts: torch.Tensor
-    """False where a cell's labels are not judged, (N,)."""
+    weights: torch.Tensor
+    """How much a cell counts, (N,): 0 where its labels are not judged."""
 
 
 def loss(network: Yolo, frames: torch.Tensor, truths: list[Truth]) -> dict[str, torch.Tensor]:
@@ -51,14 +54,14 @@ def _loss(raw: Raw, truths: list[Truth], size_wh: tuple[int, int]) -> dict[str, 
         for i, truth in enumerate(truths)
     ]
     wanted = torch.stack([one.scores for one in found])
-    judged = torch.stack([one.counts for one in found])
+    counts = torch.stack([one.weights for one in found])
     whole = wanted.sum().clamp(min=1.0)
     each = functional.binary_cross_entropy_with_logits(
         raw.logits.transpose(1, 2), wanted, reduction="none"
     )
-    label = (each * judged[..., None]).sum() / whole
+    label = (each * counts[..., None]).sum() / whole
     positive = torch.stack([one.positive for one in found])
-    weight = wanted.sum(2)[positive]
+    weight = (wanted.sum(2) * counts)[positive]
     target = torch.stack([one.boxes for one in found])[positive]
     box = ((1 - complete_iou(boxes.transpose(1, 2)[positive], target)) * weight).sum() / whole
     ends = steps[0].expand(len(truths), -1)[positive][:, None]
@@ -87,7 +90,7 @@ def assign(
     judged = ~_inside(middle, truth.ignored, steps * 0).any(0)
     if not len(truth.boxes):
         none = torch.zeros(count, dtype=torch.bool, device=scores.device)
-        return Assigned(boxes, wanted, none, judged)
+        return Assigned(boxes, wanted, none, judged.float())
     near = _inside(middle, truth.boxes, steps)
     overlap = iou(truth.boxes[:, None], boxes[None]).clamp(min=0) * near
     metric = scores.T[truth.labels].pow(_SCORE_POWER) * overlap.pow(_IOU_POWER)
@@ -95,15 +98,39 @@ def assign(
     metric = metric + near * _TINY
     best, index = metric.topk(min(_TOP, count), dim=1)
     chosen = torch.zeros_like(near).scatter_(1, index, best > 0)
-    rivals = torch.where(chosen, overlap + _TINY, 0.0)
-    owner = rivals.argmax(0)
-    positive = chosen.any(0)
+    positive, owner = chosen.any(0), owners(torch.where(chosen, overlap + _TINY, 0.0))
     chosen &= torch.arange(len(near), device=near.device)[:, None] == owner[None]
     metric = metric * chosen
     share = metric / metric.amax(1, keepdim=True).clamp(min=_TINY)
     soft = (share * (overlap * chosen).amax(1, keepdim=True)).amax(0)
     wanted[torch.arange(count, device=scores.device), truth.labels[owner]] = soft * positive
-    return Assigned(truth.boxes[owner], wanted, positive, judged | positive)
+    gain = torch.where(crowded(truth.boxes), _CROWDED_GAIN, 1.0)[owner]
+    weights = torch.where(positive, gain, judged.float())
+    return Assigned(truth.boxes[owner], wanted, positive, weights)
+
+
+def owners(rivals: torch.Tensor) -> torch.Tensor:
+    """Return which of G things gets each of N cells, (N,), by how much it wants them, (G, N).
+
+    Of two things close behind one another the front one has the better boxes in all cells that
+    both want, and the other one would be taught as background: a thing that would go without has
+    its best cell back from one that keeps another.
+    """
+    owner = rivals.argmax(0)
+    held = torch.bincount(owner[rivals.any(0)], minlength=len(rivals))
+    for thing in (held == 0).nonzero()[:, 0]:
+        spare = torch.where(held[owner] > 1, rivals[thing], 0.0)
+        best = spare.argmax()
+        if spare[best] > 0:
+            held[owner[best]] -= 1
+            held[thing] += 1
+            owner[best] = thing
+    return owner
+
+
+def crowded(boxes: torch.Tensor) -> torch.Tensor:
+    """Return which boxes (G, 4) another one overlaps much, (G,)."""
+    return iou(boxes[:, None], boxes[None]).fill_diagonal_(0).amax(1) > _CROWDED_IOU
 
 
 def _inside(middle: torch.Tensor, boxes: torch.Tensor, least: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,14 @@ from engines.zoo import faster_rcnn_loss as taught  # noqa: E402
 from engines.zoo import recipes  # noqa: E402
 from engines.zoo.dataset import Dataset  # noqa: E402
 from engines.zoo.scenes import ANNOTATIONS, FRAMES  # noqa: E402
-from engines.zoo.yolo_loss import Truth, complete_iou, iou  # noqa: E402
+from engines.zoo.yolo_loss import (  # noqa: E402
+    Truth,
+    assign,
+    complete_iou,
+    crowded,
+    iou,
+    owners,
+)
 
 NONE = torch.zeros(0, 4)
 
@@ -117,3 +124,36 @@ def test_at_the_end_frames_are_shown_nearly_as_they_are(tmp_path):
 
     assert (widths(69) - 48).abs().max() > 48 * 0.15
     assert (widths(70) - 48).abs().max() < 48 * 0.15
+
+
+def test_a_cell_goes_to_the_thing_that_wants_it_most():
+    assert owners(torch.tensor([[0.9, 0.2, 0.0], [0.5, 0.6, 0.0]])).tolist()[:2] == [0, 1]
+
+
+def test_a_thing_behind_another_keeps_one_cell():
+    front, behind = [0.9, 0.8, 0.7], [0.3, 0.5, 0.0]
+
+    assert owners(torch.tensor([front, behind])).tolist() == [0, 1, 0]
+
+
+def test_the_last_cell_of_a_thing_is_not_taken_from_it():
+    assert owners(torch.tensor([[0.9, 0.0], [0.3, 0.0], [0.0, 0.5]])).tolist() == [0, 2]
+
+
+def test_things_are_crowded_where_another_one_overlaps_them_much():
+    boxes = [[0.0, 0.0, 10.0, 10.0], [4.0, 0.0, 14.0, 10.0], [13.0, 0.0, 23.0, 10.0]]
+
+    assert crowded(torch.tensor(boxes)).tolist() == [True, True, False]
+
+
+def test_crowded_things_count_more_and_what_is_ignored_does_not_count():
+    alone, front, behind = (8.0, 8.0, 24.0, 24.0), (40.0, 8.0, 56.0, 24.0), (44.0, 8.0, 60.0, 24.0)
+    middle = torch.tensor([[x, 16.0] for x in (16.0, 46.0, 54.0, 80.0, 112.0)])
+    truth = _truth(alone, front, behind, ignored=torch.tensor([[72.0, 8.0, 88.0, 24.0]]))
+    said = torch.tensor([alone, front, behind, alone, alone])
+
+    found = assign(said, torch.full((5, 1), 0.5), truth, middle, torch.full((5,), 8.0))
+
+    assert found.positive.tolist() == [True, True, True, False, False]
+    assert found.weights.tolist() == [1.0, 2.0, 2.0, 0.0, 1.0]
+    assert found.boxes[:3].tolist() == [list(alone), list(front), list(behind)]
