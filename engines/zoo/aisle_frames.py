@@ -122,7 +122,7 @@ def _recorded(lap: Path, name: str) -> Iterator[Image]:
     import cv2
 
     photos = [p for p in sorted((lap / name).glob("*")) if p.suffix.lower() in IMAGES]
-    for path in photos[:: max(1, len(photos) // _MOST)]:
+    for path in photos[:: _every(len(photos))]:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             raise ImagesError(f"{path}: not an image that OpenCV can read", "remove it")
@@ -132,12 +132,17 @@ def _recorded(lap: Path, name: str) -> Iterator[Image]:
             yield from _video(path)
 
 
+def _every(count: int) -> int:
+    """Return the step at which at most `_MOST` of `count` are taken; a video may not know it."""
+    return max(1, -(-count // _MOST))
+
+
 def _video(path: Path) -> Iterator[Image]:
     import cv2
 
     video = cv2.VideoCapture(str(path))
     try:
-        every = max(1, int(video.get(cv2.CAP_PROP_FRAME_COUNT)) // _MOST)
+        every = _every(int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
         number = 0
         while video.grab():
             if number % every == 0:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge.capture.shelf_world.annotations import Placed, coco
+from edge.capture.shelf_world.annotations import coco
 from edge.capture.shelf_world.options import View, WorldOptions
 from edge.capture.shelf_world.splits import Locations, Split
 from edge.capture.shelf_world.world import ShelfWorld
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from edge.capture.shelf_world.annotations import Placed
     from edge.frame import Image
 
 FRAME_WH = (640, 360)
@@ -160,6 +161,4 @@ def _shrunk(image: Image) -> Image:
 def _halved(thing: Placed, grown: int) -> Placed:
     left, top, right, bottom = thing.xyxy
     box = (left // grown, top // grown, -(-right // grown), -(-bottom // grown))
-    return Placed(
-        thing.number, thing.label, box, thing.visible, thing.aisle, thing.bay, thing.level
-    )
+    return replace(thing, xyxy=box)

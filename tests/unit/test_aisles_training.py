@@ -8,6 +8,7 @@ import pytest
 
 from edge.aisles.classifier import AisleClassifier, Passport, read_passport
 from engines.errors import ImagesError
+from engines.zoo import aisle_frames
 from engines.zoo.aisle_classifier import main, write
 from engines.zoo.aisle_frames import Frames, aisles_of, recorded
 
@@ -49,6 +50,14 @@ def test_a_lap_gives_each_picture_its_aisle(laps):
     assert np.bincount(frames.aisles).tolist() == [6, 6, 6]
     assert frames.images.shape == (18, 36, 64, 3)
     assert frames.images[frames.aisles == 1].mean((0, 1, 2)).argmax() == 1
+
+
+def test_of_many_photos_no_more_than_the_most_are_taken(laps, monkeypatch):
+    monkeypatch.setattr(aisle_frames, "_MOST", 4)
+
+    frames = recorded(PASSPORT, laps[0])
+
+    assert np.bincount(frames.aisles).tolist() == [3, 3, 3]
 
 
 def test_a_lap_that_lacks_an_aisle_is_refused(laps):
