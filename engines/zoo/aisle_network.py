@@ -44,42 +44,41 @@ def to_onnx(network: AisleNetwork, height: int, width: int) -> bytes:
 
     Input `frame` float32 (1, 3, height, width), BGR 0..255; output `shares` (1, classes), sum 1.
     """
-    nodes, constants, last = [], [], "frame"
-    weights = [_folded(network, number) for number in range(len(LAYERS))]
-    for number, (weight, bias) in enumerate(weights):
-        names = [f"weight{number}", f"bias{number}"]
-        constants += [numpy_helper.from_array(weight, names[0])]
-        constants += [numpy_helper.from_array(bias, names[1])]
-        stride = LAYERS[number][2]
-        made: dict[str, Any] = {"strides": [stride] * 2, "kernel_shape": [3, 3], "pads": [1] * 4}
-        nodes.append(helper.make_node("Conv", [last, *names], [f"sum{number}"], **made))
-        last = f"out{number}"
-        nodes.append(helper.make_node("Relu", [f"sum{number}"], [last]))
+    convolutions, constants = _convolutions(network)
     constants.append(numpy_helper.from_array(_numpy(network.head.weight), "head"))
     constants.append(numpy_helper.from_array(_numpy(network.head.bias), "head_bias"))
-    nodes += [
-        helper.make_node("GlobalAveragePool", [last], ["pooled"]),
+    head = [
+        helper.make_node("GlobalAveragePool", [convolutions[-1].output[0]], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"], axis=1),
         helper.make_node("Gemm", ["flat", "head", "head_bias"], ["scores"], transB=1),
         helper.make_node("Softmax", ["scores"], ["shares"], axis=1),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "aisle-classifier",
-        [helper.make_tensor_value_info("frame", TensorProto.FLOAT, [1, 3, height, width])],
-        [
-            helper.make_tensor_value_info(
-                "shares", TensorProto.FLOAT, [1, network.head.out_features]
-            )
-        ],
-        constants,
-    )
+    frame = helper.make_tensor_value_info("frame", TensorProto.FLOAT, [1, 3, height, width])
+    classes = network.head.out_features
+    shares = helper.make_tensor_value_info("shares", TensorProto.FLOAT, [1, classes])
     model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR
+        helper.make_graph([*convolutions, *head], "aisle-classifier", [frame], [shares], constants),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR,
     )
     onnx.checker.check_model(model, full_check=True)
     raw: bytes = model.SerializeToString()
     return raw
+
+
+def _convolutions(network: AisleNetwork) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Return each convolution and its rectifier, and their weights and biases."""
+    nodes, constants, last = [], [], "frame"
+    for number, (_, _, stride) in enumerate(LAYERS):
+        weight, bias = _folded(network, number)
+        names = [f"weight{number}", f"bias{number}"]
+        constants += [numpy_helper.from_array(weight, names[0])]
+        constants += [numpy_helper.from_array(bias, names[1])]
+        made: dict[str, Any] = {"strides": [stride] * 2, "kernel_shape": [3, 3], "pads": [1] * 4}
+        nodes.append(helper.make_node("Conv", [last, *names], [f"sum{number}"], **made))
+        last = f"out{number}"
+        nodes.append(helper.make_node("Relu", [f"sum{number}"], [last]))
+    return nodes, constants
 
 
 def _folded(
