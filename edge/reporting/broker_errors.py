@@ -13,6 +13,16 @@ _HOSTNAME_MISMATCH = 62
 _ANOTHER_TIME = {136, 137, 151, 159}
 """MQTT reason codes: server unavailable, server busy, quota exceeded, connection rate exceeded."""
 _UNSUPPORTED_PROTOCOL = 132
+_REMEDIES = {
+    133: "give this device another site or device name",
+    144: "correct mqtt.prefix, site or device",
+    149: "raise the broker's maximum packet size",
+    154: "have the broker keep retained messages (mosquitto: retain_available true)",
+    155: "have the broker take QoS 1 (mosquitto: max_qos 1 or 2)",
+    156: "correct mqtt.host",
+    157: "correct mqtt.host",
+}
+"""MQTT reason code of a refusal that has nothing to do with who we are: what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +107,8 @@ def explain_connack(code: int, name: str) -> Trouble:
         return Trouble(what, "use a broker that speaks MQTT 5 or 3.1.1", other_protocol=True)
     if code in _ANOTHER_TIME:
         return Trouble(what, "look at the broker's log")
-    return Trouble(
-        what, "check mqtt.username, the password and the broker's access list", refused=True
-    )
+    credentials = "check mqtt.username, the password and the broker's access list"
+    return Trouble(what, _REMEDIES.get(code, credentials), refused=True)
 
 
 def explain_silence(log_line: str, *, tls: bool) -> Trouble:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from edge.config import MqttConfig, TlsConfig
 
+_LONGEST_PASSWORD = 65535
+"""Bytes; MQTT's own limit."""
 USERNAME_VARIABLE = "AISLE_EDGE_MQTT_USERNAME"
 PASSWORD_VARIABLE = "AISLE_EDGE_MQTT_PASSWORD"  # noqa: S105 - the variable's name
 
@@ -66,12 +68,20 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
 
 def _read_password(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
+        if path.is_fifo():  # nobody may ever write into it
+            raise StartError(f"mqtt.password_file {path}: is a pipe", "give a file")
+        with path.open("rb") as file:
+            raw = file.read(_LONGEST_PASSWORD + 1)
+        text = raw.decode("utf-8-sig").rstrip("\r\n")
     except OSError as error:
         hint = "the file must exist and be readable by the service's user"
         raise StartError(f"mqtt.password_file {path}: {error.strerror}", hint) from None
     except UnicodeDecodeError:
         raise StartError(f"mqtt.password_file {path}: not UTF-8", "write it as UTF-8") from None
+    if len(raw) > _LONGEST_PASSWORD or "\n" in text or "\r" in text:
+        what = f"mqtt.password_file {path}: expected the password alone, on one line, found more"
+        raise StartError(what, "write nothing else into it")
+    return text
 
 
 def _unusable(key: str, path: Path | None, error: Exception) -> StartError:

@@ -12,7 +12,7 @@ import selectors
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -39,15 +39,39 @@ _FAREWELL_S = 1.0
 _SESSION_TAKEN_OVER = 142
 _LARGEST_PACKET = (1 << 28) - 1
 """Bytes; MQTT's own limit."""
+_PUBLISH_MOST = 16
+"""Bytes of a publish packet besides topic, payload and correlation data, at most."""
+_PACKET_TOO_LARGE = 149
+_QUOTA_EXCEEDED = 151
+_CODE_AT = 2
+"""Where the reason code stands in a PUBACK of MQTT 5, behind the mid."""
 _LARGEST_COMMAND = 1 << 20
 """Bytes that we let the broker send us at once: what is larger never gets into memory."""
+
+
+class _Client(paho.Client):
+    """paho, which takes an answer with a code that MQTT has for other packets only for damage.
+
+    mosquitto answers so what is above its message_size_limit: paho would hang up, be sent the same
+    message again by us, and hang up, without end.
+    """
+
+    too_large = False
+    """Whether the answer in hand says that a message was too large."""
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        self.too_large = len(packet) > _CODE_AT and packet[_CODE_AT] == _PACKET_TOO_LARGE
+        if self.too_large:
+            packet[_CODE_AT] = _QUOTA_EXCEEDED  # one that it knows here
+        return super()._handle_pubackcomp(cmd)
 
 
 class Link:
     """One connection; `run` is its whole life, in the thread that calls it.
 
-    `on_event` is called in that thread and must only take note. The other methods may be called
-    from any thread.
+    `on_event` is called in that thread, or from `publish`, and must only take note. The other
+    methods may be called from any thread.
     """
 
     def __init__(self, number: int, dial: Dial, on_event: Callable[[Event], None]) -> None:
@@ -64,6 +88,7 @@ class Link:
         self._hang_up: str | None = None
         self._last_log = ""
         self._window = WINDOW
+        self._unsent = 0
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
         self._ear.setblocking(False)
@@ -88,9 +113,19 @@ class Link:
     def publish(
         self, topic: str, payload: bytes, *, retain: bool, correlation: bytes | None = None
     ) -> int | None:
-        """Hand a QoS 1 message to the network; never waits. Return its mid, None if it is down."""
+        """Hand a QoS 1 message to the network; never waits. Return its mid, None if it is down.
+
+        One that is larger than the broker takes is not sent, which would be the connection's end,
+        but answered with an error at once.
+        """
         if not self.up:
             return None
+        size = _PUBLISH_MOST + len(topic.encode()) + len(payload) + len(correlation or b"")
+        if size > self.largest:
+            self._unsent -= 1  # no mid of the network's is below 0
+            error = f"it has {size} bytes, the broker takes {self.largest}"
+            self._on_event(Acknowledged(self.number, self._unsent, error))
+            return self._unsent
         properties = None
         if correlation is not None and self._five:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -103,9 +138,9 @@ class Link:
         self._hang_up = reason
         self._ring()
 
-    def _make_client(self) -> paho.Client:
+    def _make_client(self) -> _Client:
         dial = self._dial
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=dial.client_id,
             clean_session=None if self._five else dial.session_s == 0,
@@ -258,6 +293,8 @@ class Link:
         self, _: paho.Client, __: object, mid: int, code: ReasonCode, ___: Properties
     ) -> None:
         error = f"{code} (MQTT reason {code.value})" if code.is_failure else None
+        if self._client.too_large:
+            error = f"it is too large (MQTT reason {_PACKET_TOO_LARGE})"
         self._on_event(Acknowledged(self.number, mid, error))
 
     def _on_subscribe(

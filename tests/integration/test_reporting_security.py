@@ -80,6 +80,11 @@ class TestPassword:
     def test_comes_from_its_file_without_the_line_end(self, broker, password_file, reporter_for):
         delivered(reporter_for(port=broker.port, username="a07", password_file=password_file))
 
+    def test_a_byte_order_mark_is_no_part_of_it(self, broker, password_file, reporter_for):
+        password_file.write_bytes(b"\xef\xbb\xbf" + SECRET.encode() + b"\r\n")
+
+        delivered(reporter_for(port=broker.port, username="a07", password_file=password_file))
+
     def test_comes_from_the_environment(self, broker, reporter_for, monkeypatch):
         monkeypatch.setenv("AISLE_EDGE_MQTT_USERNAME", "a07")
         monkeypatch.setenv("AISLE_EDGE_MQTT_PASSWORD", SECRET)
@@ -123,6 +128,35 @@ class TestPassword:
         password_file.write_text("new\n")
 
         wait_until(lambda: reporter.health().connected, 30, "the file is read again")
+
+
+class TestLimits:
+    @pytest.mark.parametrize("line", ["max_packet_size 3000", "message_size_limit 3000"])
+    def test_a_message_too_large_for_the_broker_is_kept_and_holds_up_no_other(
+        self, mosquitto, tmp_path, reporter_for, caplog, line
+    ):
+        with Mosquitto(mosquitto, tmp_path, [line]) as broker:
+            reporter = reporter_for(port=broker.port)
+            composer = Composer(Topics("aisle-edge", "north", "a07"), ())
+            reporter.submit(composer.gap(500, [(seq, seq) for seq in range(1, 1000, 2)]))
+            submit(reporter, composer, 20)
+
+            wait_until(lambda: reporter.health().acknowledged == 40)
+            wait_until(lambda: "too large" in caplog.text or "bytes, the broker" in caplog.text)
+            assert reporter.health().backlog == 1
+            assert reporter.health().connected
+            assert "does not take messages on aisle-edge/north/a07/gap" in caplog.text
+            assert "connection was lost" not in caplog.text
+
+    @pytest.mark.parametrize(
+        ("line", "hint"),
+        [("max_qos 0", "have the broker take QoS 1"), ("retain_available false", "keep retained")],
+    )
+    def test_a_broker_that_cannot_do_what_we_need_is_a_refusal_that_says_what(
+        self, mosquitto, tmp_path, reporter_for, line, hint
+    ):
+        with Mosquitto(mosquitto, tmp_path, [line]) as broker:
+            assert hint in refusal(reporter_for(port=broker.port))
 
 
 class TestAccessList:
