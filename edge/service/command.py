@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edge import __version__
 from edge.config_file import read_config_file
 from edge.detector.bundle import load_bundle
-from edge.errors import EdgeError, StartError
+from edge.errors import BrokerRefused, EdgeError, StartError
 
 from .daemon import Daemon, compose_for
 from .signals import Signals
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from edge.config import Config
     from edge.detector.bundle import Bundle
+    from edge.reporting.compose import Composer
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.1
+_BACK = "the configuration before it is in service again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,65 @@ class _Plan:
 
     config: Config
     bundle: Bundle
+
+
+class _NotServing(Exception):  # noqa: N818 - reads as what happened
+    """A configuration turned out not to work here, before it ever did; the one before it did."""
+
+    def __init__(self, error: EdgeError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Line:
+    """One daemon after the other, each of another configuration."""
+
+    def __init__(self, signals: Signals, path: Path) -> None:
+        self._signals = signals
+        self._path = path
+        self._composer: Composer | None = None
+        self._before: _Plan | None = None
+        self._note = ""
+        self.ended = True
+        """Whether every thread so far has ended."""
+
+    def serve(self, plan: _Plan) -> _Plan | None:
+        """Run a configuration until told to stop; return what to run after it, or None: nothing.
+
+        After one that never comes to serve that is the one before it; its `EdgeError` is raised
+        where there was none, and so is one that ends it later.
+        """
+        before, self._before = self._before, plan
+        try:
+            return self._run(plan)
+        except _NotServing as failed:
+            if before is None:
+                raise failed.error from None
+            self._before, self._note = None, f"reload: {failed.error}; {_BACK}"
+            log.error("%s", self._note)  # noqa: TRY400 - its one line says all there is to say
+            return before
+
+    def _run(self, plan: _Plan) -> _Plan | None:
+        self._composer = compose_for(plan.config, plan.bundle, self._composer)
+        note, self._note = self._note, ""
+        following: _Plan | None = plan
+        try:
+            daemon = Daemon(plan.config, plan.bundle, self._composer, self._signals.ask_to_reload)
+        except EdgeError as error:
+            raise _NotServing(error) from None
+        try:
+            daemon.start(note)
+            following = _supervise(daemon, self._signals, self._path)
+        except EdgeError as error:
+            # A broker that has once taken us refuses nothing for good.
+            if daemon.ready and not isinstance(error, BrokerRefused):
+                raise
+            raise _NotServing(error) from None
+        finally:
+            notify("STOPPING=1" if following is None else "STATUS=reloading")
+            self.ended = daemon.stop() and self.ended
+            log.info("stopped: %s", daemon.summary())
+        return following
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,24 +108,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Run until told to stop; `EdgeError`s reach the command line with their exit status."""
     _log_to_stderr()
     signals = Signals()
+    line = _Line(signals, arguments.config)
     plan: _Plan | None = _read(arguments.config)
-    composer, ended = None, True
     log.info("aisle-edge %s, configuration %s", __version__, arguments.config)
     try:
         while plan is not None:
-            composer = compose_for(plan.config, plan.bundle, composer)
-            daemon = Daemon(plan.config, plan.bundle, composer, signals.ask_to_reload)
-            try:
-                daemon.start()
-                plan = _supervise(daemon, signals, arguments.config)
-            finally:
-                notify("STOPPING=1" if plan is None else "STATUS=reloading")
-                ended = daemon.stop() and ended
-                log.info("stopped: %s", daemon.summary())
+            plan = line.serve(plan)
     except EdgeError as error:
         log.error("%s", error)  # noqa: TRY400 - its one line says all there is to say
-        return _leave(error.exit_code, ended=ended)
-    return _leave(0, ended=ended)
+        return _leave(error.exit_code, ended=line.ended)
+    return _leave(0, ended=line.ended)
 
 
 def _read(path: Path) -> _Plan:

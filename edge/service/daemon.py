@@ -73,11 +73,16 @@ class Daemon:
         )
         actions.work_on(self._pipeline, self._detection, self._reporter.health)
         self._started_s = time.monotonic()
+        self._note = ""
         self.ready = False
         """Whether the runtime has passed its golden."""
 
-    def start(self) -> None:
-        """Start every thread; the slow ones get ready at the same time."""
+    def start(self, note: str = "") -> None:
+        """Start every thread; the slow ones get ready at the same time.
+
+        `note` is what a person should know, for the status message.
+        """
+        self._note = note
         self._detection.start()
         self._pipeline.start()
         if self._hears:
@@ -100,7 +105,7 @@ class Daemon:
             self.ready = True
             self._reporter.announce(
                 self._composer,
-                Service(self._service.bundle, self._detection.health().runtime),
+                Service(self._service.bundle, self._detection.health().runtime, self._note),
             )
         if not self.ready and time.monotonic() - self._started_s > LOADING_S:
             raise RuntimeFailure(

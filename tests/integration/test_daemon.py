@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.broker import Mosquitto, free_port, wait_until
 from tests.integration.daemon import LEFT_TWO, PLAYED, Daemon, paint_video, write_config
+from tests.quadrants import write_bundle
 
 pytestmark = pytest.mark.needs("mosquitto", "cv2", "onnxruntime", "onnx")
 
@@ -116,6 +117,21 @@ def test_a_wrong_new_configuration_leaves_the_old_one_in_service(broker, subscri
         wait_until(lambda: "the old configuration stays in service" in daemon.log)
         told = len(subscriber.of("detections"))
         wait_until(lambda: len(subscriber.of("detections")) > told, what="it goes on")
+
+
+def test_a_new_bundle_that_does_not_detect_gives_way_to_the_old_one(broker, subscriber, tmp_path):
+    video = paint_video(tmp_path / "v.mp4", LEFT_TWO)
+    config = write_config(tmp_path, broker.port, PLAYED.format(video))
+    with Daemon(config) as daemon:
+        wait_until(lambda: {"box": 2} in counts(subscriber, "left"))
+        bad = write_bundle(tmp_path / "bad", gain=0, expected_gain=1)
+        write_config(tmp_path, broker.port, PLAYED.format(video), bundle=str(bad))
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: "before it is in service again" in daemon.log)
+        told = len(subscriber.of("detections"))
+        wait_until(lambda: len(subscriber.of("detections")) > told, what="it goes on")
+
+        wait_until(lambda: "golden" in subscriber.of("status")[-1]["note"], what="it says why")
 
 
 def refuse(tmp_path, port=1, source="file:///nowhere.mp4", **changes):
