@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import encoding_cpu, encoding_tensorrt
+from . import encoding_cpu, encoding_tensorrt, steps
 from .convolution import bias_of, weights_of
 from .errors import CalibrationError
 from .fallback import without
@@ -16,20 +16,15 @@ from .seen import Seen
 from .tail import body, influence, last_convolutions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
     import onnx
 
-    from .histogram import Histogram
     from .local_error import LocalError
-    from .prelude import Prelude
-    from .scales import Scale, Weights
+    from .placement import Placement, Source
     from .topology import Topology
-
-    Progress = Callable[[str, int, int], None]
-    """Told (what is being done, how many are done, of how many)."""
 
 CPU, TENSORRT = "cpu", "tensorrt"
 """The encodings, as the report names them."""
@@ -46,18 +41,6 @@ class Calibrated:
     """Symmetric int8 at the inputs of convolutions: what TensorRT fuses."""
     report: dict[str, Any]
     """For the passport's `calibration`: plain JSON values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """How one encoding runs everything it can in 8 bits, and what that costs each layer."""
-
-    nodes: list[onnx.NodeProto]
-    scales: Mapping[str, Scale]
-    rounded: Mapping[str, Weights]
-    errors: Mapping[str, LocalError]
-    noisy: tuple[str, ...]
-    """Convolutions that had better stay in float, the worst first."""
 
 
 class Measured:
@@ -161,6 +144,28 @@ class Measured:
         copy.input.append(seen.writer.constant(f"{name}/bias", bias))
         return seen.instead(copy).finish(self._source.model)
 
+    def ranges(self, encoding: str) -> list[tuple[str, ...]]:
+        """Return the tensors whose step is a choice; those of one tuple have the same step."""
+        return steps.ranges(self._source, self._placed(encoding))
+
+    def at_step(
+        self, encoding: str, tensors: Collection[str], output: str
+    ) -> tuple[onnx.ModelProto, float]:
+        """Return the float graph with these tensors alone in 8 bits, and the step they have.
+
+        The step is an input of the graph, `steps.STEP`; its output is tensor `output` alone.
+        """
+        return steps.at_step(self._source, self._placed(encoding), tensors, output)
+
+    def rescaled(self, encoding: str, factors: Mapping[str, float]) -> Measured:
+        """Return the same with the steps of these ranges times their factors in one encoding.
+
+        A range is named by any of its tensors.
+        """
+        changed = {CPU: self._cpu, TENSORRT: self._tensorrt}
+        changed[encoding] = changed[encoding].rescaled(self._source, factors)
+        return Measured(self._source, changed[CPU], changed[TENSORRT], self._report)
+
     def sparable(self, encoding: str) -> dict[str, list[Layer]]:
         """Return the layers that read what is float32 where they are, and all that they take along.
 
@@ -192,6 +197,7 @@ class Measured:
             "quantised_tensors": len(placement.scales),
             "kept_float": {name: round(share[name], 5) for name in in_float},
             "noisiest": {name: round(error.noise, 5) for name, error in worst},
+            "steps_moved": {name: round(by, 5) for name, by in placement.moved.items()},
         }
 
     def _refuse_unknown(self, in_float: Collection[str]) -> None:
@@ -201,20 +207,6 @@ class Measured:
                 f"layers to keep in float: expected outputs of convolutions, found {unknown[0]}",
                 "name those of Measured.layers",
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A folded float graph, what its tensors hold, and the frames to compare layers on."""
-
-    model: onnx.ModelProto
-    topology: Topology
-    prelude: Prelude
-    histograms: Mapping[str, Histogram]
-    used: int
-    """Frames after which the ranges stood still."""
-    frames: Sequence[npt.NDArray[np.uint8]]
-    tell: Progress
 
 
 def _layers(source: Source, cpu: Placement, tensorrt: Placement) -> tuple[Layer, ...]:

@@ -14,17 +14,15 @@ from .convolution import bias_of, weights_of
 from .covariance import covariances
 from .equalise import equalised
 from .errors import CalibrationError
-from .fallback import too_noisy
 from .fold import fold
 from .groups import groups, integer_nodes, measurable
-from .local_error import local_errors
-from .measured import Calibrated, Measured, Placement, Source
+from .measured import Calibrated, Measured
 from .observe import observe
+from .placement import Source, place
 from .prelude import find_prelude
 from .ranges import choose
 from .rounding import compensated
 from .scales import Weights, weights
-from .tail import body, influence
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ def measure(
     }
     choices = _choose_cpu(source), _choose_tensorrt(source)
     rounded = _round(source, choices)
-    cpu, tensorrt = (_placement(source, choice, rounded) for choice in choices)
+    cpu, tensorrt = (place(source, choice.nodes, choice.scales, rounded) for choice in choices)
     return Measured(source, cpu, tensorrt, report)
 
 
@@ -142,23 +140,6 @@ def _round(source: Source, choices: Sequence[_Choice]) -> dict[str, Weights]:
             rounded[name] = Weights(integers, rounded[name].scales)
         source.tell("rounding weights", number + 1, len(by_name))
     return rounded
-
-
-def _placement(source: Source, choice: _Choice, rounded: Mapping[str, Weights]) -> Placement:
-    total = len(source.frames)
-    integer = {node.output[0] for node in choice.nodes}
-    errors = local_errors(
-        source.model,
-        source.topology,
-        integer,
-        choice.scales,
-        rounded,
-        source.frames,
-        lambda done: source.tell("comparing layers", done, total),
-    )
-    noisy = too_noisy(errors, influence(source.topology, body(source.topology)))
-    kept = tuple(name for name in noisy if name in integer)
-    return Placement(choice.nodes, choice.scales, rounded, errors, kept)
 
 
 def _check(model: onnx.ModelProto, frames: Sequence[npt.NDArray[np.uint8]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,10 @@ class Scale:
         integers = np.clip(np.rint(values / self.scale) + self.zero_point, *self.limits)
         restored: npt.NDArray[np.float64] = (integers - self.zero_point) * self.scale
         return restored
+
+    def times(self, factor: float) -> Scale:
+        """Return the scale of another step, so many times this one; 0 stays exact."""
+        return replace(self, scale=float(np.float32(self.scale * factor)))
 
 
 def unsigned(low: float, high: float) -> Scale:

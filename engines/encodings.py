@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from calibration.measured import CPU, TENSORRT, Calibrated
 from edge.detector.bundle import PORTABLE_GRAPH, TENSORRT_GRAPH
+from engines.range_search import factors
 from engines.recentre import Recentre
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class Encodings:
         if part == TENSORRT_GRAPH:
             return self._recentred(self.measured.encode_tensorrt(in_float))
         return self._recentred(self.measured.encode_cpu(in_float))
+
+    def refine(self, part: str, progress: Progress) -> None:
+        """Choose the ranges of a part by what they do to detections."""
+        encoding, told = ENCODINGS[part], f"trying the ranges of {part}"
+        found = factors(self.measured, encoding, lambda done, of: progress(told, done, of))
+        self.measured = self.measured.rescaled(encoding, found)
 
     def both(self, in_float: Mapping[str, Sequence[str]] | None) -> Calibrated:
         """Return the graphs of all parts, each with its own layers in float; None: the default."""

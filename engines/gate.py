@@ -125,6 +125,10 @@ def pass_gate(
     encodings = Encodings(measured, gate.parts, progress)
     judge = Judge(held, adapted.labels, gate.budget)
     tried = _try(adapted, encodings.both({} if gate.search else None), judge, progress)
+    if gate.search and not tried.held:
+        for part in tried.missed:
+            encodings.refine(part, progress)
+        tried = _try(adapted, encodings.both({}), judge, progress)
     all_int8 = tried.calibrated.cpu
     searched: dict[str, Searched] = {}
     if gate.search and not tried.held:
@@ -141,7 +145,7 @@ def pass_gate(
                 break
     refuse_blind(adapted.order.model.name, tried.graded)
     passed = Passed(
-        measured.layers,
+        encodings.measured.layers,
         all_int8,
         tried.calibrated,
         judge,

@@ -49,6 +49,12 @@ class Measured:
     def sparable(self, encoding):
         return {}
 
+    def ranges(self, encoding):
+        return []
+
+    def rescaled(self, encoding, factors):
+        return self
+
 
 def blank(contract):
     """Return a black frame for a graph."""

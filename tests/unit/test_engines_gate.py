@@ -53,6 +53,12 @@ class Measured:
     def sparable(self, encoding):
         return {layer.name: [layer] for layer in self.layers}
 
+    def ranges(self, encoding):
+        return []
+
+    def rescaled(self, encoding, factors):
+        return self
+
     def alone(self, encoding, name):
         return fainter(self.graph, self.noise[name])
 

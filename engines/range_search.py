@@ -1,0 +1,108 @@
+"""Chooses the steps of the worst ranges by what they do to the candidates for detection.
+
+Squared error of a tensor, which calibration goes by, does not know which of its values detections
+are made of. So each range is put in 8 bits alone, the rest of the network being float: what the
+candidates' scores change by adds up over the ranges (effects.py), and each can be chosen by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.observe import INPUT, open_session
+from calibration.steps import STEP
+from engines.effects import FLOOR, candidates_of, scores_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from calibration.measured import Measured
+    from edge.frame import Image
+
+    Errors = npt.NDArray[np.float64]
+
+FACTORS = (0.55, 0.7, 0.8, 0.9, 1.12, 1.25, 1.5)
+"""Of a step: below 1 cuts off more and rounds finer. A neighbour's scores differ by chance as much
+as by rule, so nothing is gained by finer ones."""
+_MOST = 24
+"""Ranges whose step is searched, the worst ones: nearly all of the loss."""
+_WORK = 4e12
+"""Multiplications that the search of one encoding may take, about. A count and no clock."""
+_FRAMES = (8, 16)
+"""Of the calibration, at least and at most; an even number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """What the float graph makes of the candidates, on the frames of the search."""
+
+    name: str
+    """The tensor of the candidates' scores."""
+    frames: Sequence[Image]
+    reference: npt.NDArray[np.float32]
+    """(frames, candidates)."""
+
+    def errors(
+        self, measured: Measured, encoding: str, tensors: Sequence[str], factors: Sequence[float]
+    ) -> Errors:
+        """Return the summed squared change of the scores, (factors, frames), in 8 bits alone."""
+        graph, step = measured.at_step(encoding, tensors, self.name)
+        session, heard = open_session(graph), self.reference >= FLOOR
+        found = np.zeros((len(factors), len(self.frames)))
+        for row, factor in enumerate(factors):
+            given = np.array(step * factor, np.float32)
+            for column, frame in enumerate(self.frames):
+                (scores,) = session.run([self.name], {INPUT: frame[np.newaxis], STEP: given})
+                change = (scores[0] - self.reference[column])[heard[column]]
+                found[row, column] = np.sum(np.square(change, dtype=np.float64))
+        return found
+
+
+def factors(
+    measured: Measured, encoding: str, done: Callable[[int, int], None]
+) -> dict[str, float]:
+    """Return by how much to multiply the step of which ranges, each named by its first tensor.
+
+    Only what the frames agree on is changed. `done` is told how many ranges were run, of how many.
+    """
+    ranges = measured.ranges(encoding)
+    scores = _scores(measured, len(ranges))
+    total = len(ranges) + min(_MOST, len(ranges))
+    loss: dict[tuple[str, ...], Errors] = {}
+    for number, tensors in enumerate(ranges):
+        loss[tensors] = scores.errors(measured, encoding, tensors, [1.0])
+        done(number + 1, total)
+    worst = sorted(ranges, key=lambda tensors: (-float(loss[tensors].sum()), tensors))[:_MOST]
+    found: dict[str, float] = {}
+    for number, tensors in enumerate(worst):
+        tried = scores.errors(measured, encoding, tensors, FACTORS)
+        best = agreed(np.concatenate([loss[tensors], tried]))
+        if best:
+            found[tensors[0]] = FACTORS[best - 1]
+        done(len(ranges) + number + 1, total)
+    return found
+
+
+def agreed(errors: Errors) -> int:
+    """Return the row of the least error, (choices, frames); 0, what is, unless frames agree.
+
+    What is best for half of the frames has to be better than row 0 for the other half, both ways.
+    """
+    halves = errors[:, ::2].sum(axis=1), errors[:, 1::2].sum(axis=1)
+    for own, other in (halves, halves[::-1]):
+        if not other[np.argmin(own)] < other[0]:
+            return 0
+    return int(np.argmin(errors.sum(axis=1)))
+
+
+def _scores(measured: Measured, ranges: int) -> _Scores:
+    runs = ranges + min(_MOST, ranges) * len(FACTORS)
+    most = _WORK / max(measured.multiplications * runs, 1.0)
+    count = int(min(max(most, _FRAMES[0]), _FRAMES[1])) // 2 * 2
+    frames = measured.frames[:: -(-len(measured.frames) // count)]
+    name = candidates_of(measured.model)
+    return _Scores(name, frames, scores_of(measured.model, name, frames))
