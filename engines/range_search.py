@@ -7,7 +7,7 @@ candidates' scores change by adds up over the ranges (effects.py), and each can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     Errors = npt.NDArray[np.float64]
 
-FACTORS = (0.55, 0.7, 0.8, 0.9, 1.12, 1.25, 1.5)
-"""Of a step: below 1 cuts off more and rounds finer. A neighbour's scores differ by chance as much
-as by rule, so nothing is gained by finer ones."""
-_MOST = 24
-"""Ranges whose step is searched, the worst ones: nearly all of the loss."""
+FACTORS = (1.0, 0.55, 0.7, 0.8, 0.9, 1.12, 1.25, 1.5)
+"""Of a step, its own first: below 1 cuts off more and rounds finer. A neighbour's scores differ by
+chance as much as by rule, so nothing is gained by finer ones."""
+_MOST = 16
+"""Ranges whose step is searched, the worst ones: most of the loss."""
 _WORK = 4e12
 """Multiplications that the search of one encoding may take, about. A count and no clock."""
 _FRAMES = (8, 16)
@@ -51,15 +51,19 @@ class _Scores:
     ) -> Errors:
         """Return the summed squared change of the scores, (factors, frames), in 8 bits alone."""
         graph, step = measured.at_step(encoding, tensors, self.name)
-        session, heard = open_session(graph), self.reference >= FLOOR
+        session = open_session(graph)
         found = np.zeros((len(factors), len(self.frames)))
         for row, factor in enumerate(factors):
             given = np.array(step * factor, np.float32)
-            for column, frame in enumerate(self.frames):
+            for column, (frame, wanted) in enumerate(zip(self.frames, self.reference, strict=True)):
                 (scores,) = session.run([self.name], {INPUT: frame[np.newaxis], STEP: given})
-                change = (scores[0] - self.reference[column])[heard[column]]
+                change = (scores[0] - wanted)[wanted >= FLOOR]
                 found[row, column] = np.sum(np.square(change, dtype=np.float64))
         return found
+
+    def halved(self) -> _Scores:
+        """Return every other frame."""
+        return replace(self, frames=self.frames[::2], reference=self.reference[::2])
 
 
 def factors(
@@ -71,18 +75,16 @@ def factors(
     """
     ranges = measured.ranges(encoding)
     scores = _scores(measured, len(ranges))
-    total = len(ranges) + min(_MOST, len(ranges))
-    loss: dict[tuple[str, ...], Errors] = {}
+    few, total = scores.halved(), len(ranges) + min(_MOST, len(ranges))
+    loss: dict[tuple[str, ...], float] = {}
     for number, tensors in enumerate(ranges):
-        loss[tensors] = scores.errors(measured, encoding, tensors, [1.0])
+        loss[tensors] = float(few.errors(measured, encoding, tensors, FACTORS[:1]).sum())
         done(number + 1, total)
-    worst = sorted(ranges, key=lambda tensors: (-float(loss[tensors].sum()), tensors))[:_MOST]
     found: dict[str, float] = {}
+    worst = sorted(ranges, key=lambda tensors: (-loss[tensors], tensors))[:_MOST]
     for number, tensors in enumerate(worst):
-        tried = scores.errors(measured, encoding, tensors, FACTORS)
-        best = agreed(np.concatenate([loss[tensors], tried]))
-        if best:
-            found[tensors[0]] = FACTORS[best - 1]
+        if best := agreed(scores.errors(measured, encoding, tensors, FACTORS)):
+            found[tensors[0]] = FACTORS[best]
         done(len(ranges) + number + 1, total)
     return found
 
@@ -100,7 +102,7 @@ def agreed(errors: Errors) -> int:
 
 
 def _scores(measured: Measured, ranges: int) -> _Scores:
-    runs = ranges + min(_MOST, ranges) * len(FACTORS)
+    runs = ranges / 2 + min(_MOST, ranges) * len(FACTORS)
     most = _WORK / max(measured.multiplications * runs, 1.0)
     count = int(min(max(most, _FRAMES[0]), _FRAMES[1])) // 2 * 2
     frames = measured.frames[:: -(-len(measured.frames) // count)]
