@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -156,10 +157,17 @@ def sha256_of(path: Path) -> str:
 
 
 def _read_passport(path: Path) -> Passport:
-    if not path.is_dir():
-        found = "a file" if path.exists() else "nothing"
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = 0
+    except OSError as error:
         raise BundleError(
-            f"bundle {path}: expected a directory, found {found}",
+            f"bundle {path}: {error.strerror}", "let this user into every directory above it"
+        ) from error
+    if not stat.S_ISDIR(mode):
+        raise BundleError(
+            f"bundle {path}: expected a directory, found {'a file' if mode else 'nothing'}",
             "give the directory that edge-build-engine --out wrote",
         )
     try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -97,7 +98,8 @@ class Composer:
     topics: Topics
     labels: Sequence[str]
     boot: str = field(default_factory=lambda: str(uuid7()))
-    started: datetime = field(default_factory=utc_now)
+    began_s: float = field(default_factory=time.monotonic)
+    """Monotonic time at which the process began: the clock of a board may be set years on later."""
     now: Callable[[], datetime] = utc_now
 
     def state(self, state: AisleState) -> Outgoing:
@@ -168,7 +170,7 @@ class Composer:
         shed: int = 0,
     ) -> bytes:
         """Return the payload of the status message: online unless `offline` says why not."""
-        now = self.now()
+        uptime = timedelta(seconds=time.monotonic() - self.began_s)
         body = {
             "status": "offline" if offline else "online",
             "reason": offline,
@@ -176,8 +178,8 @@ class Composer:
             "bundle": service.bundle,
             "runtime": service.runtime,
             "note": service.note[:1024],
-            "started": rfc3339(self.started),
-            "uptime_s": max(0.0, round((now - self.started).total_seconds(), 1)),
+            "started": rfc3339(self.now() - uptime),
+            "uptime_s": round(uptime.total_seconds(), 1),
             "first_seq": first_seq,
             "shed": shed,
         }

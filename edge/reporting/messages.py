@@ -80,8 +80,8 @@ class StatusMessage(Message):
     bundle: Text | None = Field(description="Name and version of the model bundle in service")
     runtime: Text | None = Field(description="Inference runtime in service")
     note: Text = Field(description="Anything a person should know, else empty")
-    started: Time = Field(description="When the process started")
-    uptime_s: float = Field(ge=0, description="Seconds since then, at time")
+    started: Time = Field(description="When the process started, by the clock as set now")
+    uptime_s: float = Field(ge=0, description="Seconds since then, however the clock was set")
     first_seq: Count | None = Field(
         description="Lowest seq of the present outbox. Every seq from here on arrives at least "
         "once or is named in a gap; lower ones belong to an outbox that is gone"

@@ -69,7 +69,7 @@ class Publisher:
         self._topics = topics
         self.connection = Connection(
             broker,
-            topics.base.replace("/", "-"),
+            topics.client_id,
             self._hear,
             will=lambda: (topics.status, will()),
             subscribe=Listen(topics.commands, on_command is not None),
@@ -87,8 +87,8 @@ class Publisher:
 
     @property
     def room(self) -> int:
-        """How many letters may be sent now; one place is kept for the status."""
-        return max(0, self._window - 1 - len(self._in_flight)) if self._link else 0
+        """How many letters may be sent now; one place is kept for the status, if there are two."""
+        return max(0, max(1, self._window - 1) - len(self._in_flight)) if self._link else 0
 
     @property
     def busy(self) -> bool:

@@ -8,6 +8,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from edge.errors import OutboxError
+
 from .health import Health
 from .outbox import Outbox
 from .publisher import Publisher
@@ -87,7 +89,10 @@ class Reporter:
         """Open the outbox and begin; raises `OutboxError` if it cannot be opened."""
         self._thread.start()
         if not self._opened.wait(_OPEN_S):
-            raise TimeoutError(f"outbox {self._outbox_config.path}: not open after {_OPEN_S} s")
+            raise OutboxError(
+                f"outbox {self._outbox_config.path}: not open after {_OPEN_S:.0f} s",
+                "look at its disk: does it answer, is it full, is it a network's?",
+            )
         if self._outbox is None and self._failure is not None:
             raise self._failure
 
@@ -266,8 +271,11 @@ class Reporter:
             self._wait_for_news(0.05)
         self._replies.clear()
         offline = self._composer.status(self._service, offline="stopped", shed=outbox.shed)
-        if not self._publisher.send_status(offline):
-            return
+        while not self._publisher.send_status(offline):
+            if not connection.connected or time.monotonic() >= stop_by:
+                return
+            outbox.acknowledged(self._publisher.look().acknowledged)
+            self._wait_for_news(0.05)
         while connection.connected and self._publisher.busy and time.monotonic() < stop_by:
             outbox.acknowledged(self._publisher.look().acknowledged)
             self._wait_for_news(0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,15 @@ class Topics:
     def base(self) -> str:
         """What every topic of this device begins with, without a slash at its end."""
         return f"{self.prefix}/{self.site}/{self.device}"
+
+    @property
+    def client_id(self) -> str:
+        """This device's name at the broker: no two have the same.
+
+        A broker's access rules may refuse names with a slash (mosquitto's patterns do), and a plain
+        dash may stand in a site's or a device's name.
+        """
+        return ":".join(quote(level, safe="") for level in self.base.split("/"))
 
     @property
     def status(self) -> str:

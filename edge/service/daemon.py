@@ -152,7 +152,7 @@ def compose_for(config: Config, bundle: Bundle, before: Composer | None = None) 
     topics = Topics(config.mqtt.prefix, config.site, config.device)
     if before is None:
         return Composer(topics, bundle.labels)
-    return Composer(topics, bundle.labels, before.boot, before.started)
+    return Composer(topics, bundle.labels, before.boot, before.began_s)
 
 
 def kept_topics(config: Config, topics: Topics) -> frozenset[str]:

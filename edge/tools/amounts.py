@@ -6,12 +6,27 @@ import argparse
 import math
 
 _PORTS = 65535
+_THREADS = 256
 
 
 def count(text: str) -> int:
     """Return a whole number of 1 or more."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found {text!r}")
+    return _whole(text, "a whole number, 1 or more", 10**6)
+
+
+def threads(text: str) -> int:
+    """Return a number of threads, as many as a configuration may ask for."""
+    return _whole(text, f"1 to {_THREADS} threads", _THREADS)
+
+
+def port(text: str) -> int:
+    """Return a TCP port."""
+    return _whole(text, f"a port, 1 to {_PORTS}", _PORTS)
+
+
+def _whole(text: str, expected: str, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= most:
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
     return int(text)
 
 
@@ -24,10 +39,3 @@ def seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, found {text!r}")
     return value
-
-
-def port(text: str) -> int:
-    """Return a TCP port."""
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= _PORTS:
-        raise argparse.ArgumentTypeError(f"expected a port, 1 to {_PORTS}, found {text!r}")
-    return int(text)

@@ -32,7 +32,7 @@ from edge.reporting.outbox import Outbox
 from edge.reporting.topics import Topics
 from edge.service.detection import turn
 from edge.service.pipeline import Pipeline
-from edge.tools.amounts import count, seconds
+from edge.tools.amounts import count, seconds, threads
 from edge.tools.trtexec import queries_per_second
 
 if TYPE_CHECKING:
@@ -233,7 +233,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("bundle", type=Path, help="directory that edge-build-engine wrote")
     parser.add_argument("--source", required=True, metavar="URI", help="as in the configuration")
-    parser.add_argument("--threads", type=count, help="inference threads (default: this machine's)")
+    parser.add_argument(
+        "--threads", type=threads, help="inference threads (default: this machine's)"
+    )
     parser.add_argument("--rounds", type=count, default=7)
     parser.add_argument("--seconds", type=seconds, default=2.0, help="of pipeline, in each round")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")

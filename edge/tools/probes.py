@@ -210,6 +210,10 @@ def disk(path: Path, needed_mb: float) -> Finding:
     if free < needed_mb:
         remedy = f"make room: outbox.max_mb is {needed_mb:g}"
         return Finding("disk", Verdict.WARNING, found, "messages while offline", remedy)
+    if not os.access(place, os.W_OK | os.X_OK):
+        found = f"this user may not write at {place}"
+        remedy = "ask as the service's user (runuser -u aisle-edge), or correct outbox.path"
+        return Finding("disk", Verdict.WARNING, found, "messages while offline", remedy)
     return Finding("disk", Verdict.OK, found)
 
 

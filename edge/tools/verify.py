@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge.detector.bundle import PORTABLE_GRAPH, load_bundle
 from edge.detector.runtimes import choose_engine
-from edge.tools.amounts import count
+from edge.tools.amounts import threads
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the command takes."""
     parser.add_argument("bundle", type=Path, help="directory that edge-build-engine wrote")
     parser.add_argument("--runtime", choices=("auto", "onnxruntime", "tensorrt"), default="auto")
-    parser.add_argument("--threads", type=count, help="inference threads of a CPU runtime")
+    parser.add_argument("--threads", type=threads, help="inference threads of a CPU runtime")
 
 
 def run(arguments: argparse.Namespace) -> int:

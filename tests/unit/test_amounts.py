@@ -11,7 +11,7 @@ from edge.tools import amounts
     ("read", "text", "value"),
     [
         (amounts.count, "1", 1),
-        (amounts.count, "64", 64),
+        (amounts.threads, "256", 256),
         (amounts.seconds, "0.5", 0.5),
         (amounts.port, "1883", 1883),
         (amounts.port, "65535", 65535),
@@ -24,6 +24,7 @@ def test_what_is_taken(read, text, value):
 @pytest.mark.parametrize(
     ("read", "text"),
     [(amounts.count, text) for text in ("0", "-1", "1.5", "²", "")]
+    + [(amounts.threads, text) for text in ("0", "257", "100000")]
     + [(amounts.seconds, text) for text in ("0", "-1", "nan", "inf", "soon")]
     + [(amounts.port, text) for text in ("0", "65536", "-1", "http")],
 )

@@ -71,6 +71,11 @@ def test_what_is_no_directory_is_no_bundle(bundle, path):
         load_bundle(bundle.parent / path)
 
 
+def test_a_path_that_cannot_be_looked_at_is_named_with_the_reason(bundle):
+    with pytest.raises(BundleError, match="bundle .*: File name too long; let this user"):
+        load_bundle(bundle / ("x" * 300))
+
+
 @pytest.mark.parametrize("gain", [0.0, 0.5])
 def test_a_bundle_that_no_longer_detects_fails_its_golden(tmp_path, gain):
     loaded = load_bundle(write_bundle(tmp_path / "b", gain=gain))

@@ -155,6 +155,15 @@ def test_a_library_that_is_missing_is_named_without_a_traceback():
         ask("import nowhere")
 
 
+def test_an_outbox_that_this_user_may_not_write_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(probes.os, "access", lambda *_: False)  # root may write anywhere
+
+    seen = probes.disk(tmp_path / "outbox.db", needed_mb=1)
+
+    assert seen.verdict is Verdict.WARNING
+    assert "this user may not write at" in seen.found
+
+
 def test_a_probe_that_breaks_shows_its_error():
     finding = isolated("memory", lambda: probes.memory(Path("/nowhere")))
 

@@ -48,7 +48,13 @@ def letter(seq, topic="t", retain=False):
 
 
 def test_the_client_is_named_after_the_device_so_that_its_session_is_found_again(publisher):
-    assert publisher.connection.client_id == "aisle-edge-north-a07"
+    assert publisher.connection.client_id == "aisle-edge:north:a07"
+
+
+def test_no_two_devices_have_the_same_name_at_the_broker():
+    devices = [("p", "a", "b:c"), ("p", "a:b", "c"), ("p", "a-b", "c"), ("p", "a", "b-c")]
+
+    assert len({Topics(*names).client_id for names in devices}) == len(devices)
 
 
 def test_the_last_will_goes_to_the_status_topic(publisher):
@@ -70,6 +76,14 @@ def test_room_is_the_brokers_window_less_what_is_in_flight_and_one_for_the_statu
 
     assert publisher.room == window - 3
     assert publisher.in_flight == {1, 2}
+
+
+def test_a_broker_that_takes_one_message_at_a_time_gets_letters_too(publisher):
+    up(publisher, window=1)
+    assert publisher.room == 1
+
+    publisher.send_status(b"{}")
+    assert publisher.room == 0
 
 
 def test_an_acknowledged_letter_is_told_by_its_seq(publisher):

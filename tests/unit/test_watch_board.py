@@ -20,7 +20,7 @@ from edge.tools.watch_board import Board, ago, place_and_kind, plain
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
 TOPICS = Topics("aisle-edge", "north", "a07")
-COMPOSER = Composer(TOPICS, ("box",), started=NOW, now=lambda: NOW)
+COMPOSER = Composer(TOPICS, ("box",), now=lambda: NOW)
 
 
 def state(aisle="07", unknown=None, counts=None, views=(), last=None):
