@@ -72,7 +72,7 @@ def test_what_is_no_directory_is_no_bundle(bundle, path):
 
 
 def test_a_path_that_cannot_be_looked_at_is_named_with_the_reason(bundle):
-    with pytest.raises(BundleError, match="bundle .*: File name too long; let this user"):
+    with pytest.raises(BundleError, match=r"bundle .*: File name too long; let this user"):
         load_bundle(bundle / ("x" * 300))
 
 
