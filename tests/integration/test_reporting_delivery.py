@@ -95,6 +95,19 @@ def test_everything_comes_once_and_in_order(broker, tmp_path):
         assert one.health().acknowledged == 300
 
 
+def test_a_broker_that_takes_one_message_at_a_time_gets_all_of_them(mosquitto, tmp_path):
+    one_at_a_time = (*DURABLE, "max_inflight_messages 1")
+    with (
+        Mosquitto(mosquitto, tmp_path, one_at_a_time) as broker,
+        Subscriber(broker.port) as subscriber,
+        Subscriber(broker.port, "#", "last") as last,
+    ):
+        with reporting(broker.port, tmp_path) as (one, composer):
+            submit(one, composer, 60)
+            assert_every_seq_came(subscriber, 60)
+        wait_until(lambda: last.of("status") and last.of("status")[-1]["status"] == "offline")
+
+
 def test_a_broker_that_is_restarted_costs_nothing(broker, tmp_path):
     with Subscriber(broker.port) as subscriber, reporting(broker.port, tmp_path) as (one, composer):
         for _ in range(2):
