@@ -141,9 +141,15 @@ def _in_words(detail: ErrorDetails, path: KeyPath, tree: YamlTree) -> str:
         return _unknown_key(path)
     if kind == "value_error":
         return str(detail["ctx"]["error"])
-    expected = _expected(kind, path, detail.get("ctx", {})) or detail["msg"]
+    expected = expected_of(detail, path)
     advice = _quotes(kind, key, value, tree.texts.get(path, ""))
     return expected + ("" if key in _PRIVATE else f", found {_found(value, tree, path)}") + advice
+
+
+def expected_of(detail: ErrorDetails, path: KeyPath | None = None) -> str:
+    """Say what pydantic would have taken at `path`, which is the detail's own unless given."""
+    where = detail["loc"] if path is None else path
+    return _expected(detail["type"], where, detail.get("ctx", {})) or detail["msg"]
 
 
 def _expected(kind: str, path: KeyPath, limits: Mapping[str, Any]) -> str | None:

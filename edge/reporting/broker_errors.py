@@ -10,8 +10,9 @@ _CLOCK_VERDICTS = {9, 10}
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED: a device without a battery clock sees
 them until its time is set, so they are no reason to give up."""
 _HOSTNAME_MISMATCH = 62
-_ANOTHER_TIME = {136, 137, 151, 159}
-"""MQTT reason codes: server unavailable, server busy, quota exceeded, connection rate exceeded."""
+_ANOTHER_TIME = {128, 131, 136, 137, 151, 159}
+"""MQTT reason codes: unspecified and implementation specific error, server unavailable, server
+busy, quota exceeded, connection rate exceeded."""
 _UNSUPPORTED_PROTOCOL = 132
 _REMEDIES = {
     133: "give this device another site or device name",

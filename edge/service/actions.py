@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 JPEG_MOST = 64_000
 """Bytes: with its base64 and 300 objects an answer stays below 128 KiB, which any broker takes."""
 _PICTURE_S = 5.0
+_LONGEST_WAIT_S = 60.0
+"""For the picture of a camera that is looked at every few minutes: other commands wait behind it."""
 _DETECT_S = 10.0
 
 
@@ -113,7 +115,7 @@ class Actions:
         raise CommandError(what, f"there are {', '.join(names)}")
 
     def _next_frame(self, name: str) -> Frame:
-        within_s = _PICTURE_S + 1 / self._fps[name]
+        within_s = min(_PICTURE_S + 1 / self._fps[name], _LONGEST_WAIT_S)
         frame = self._pipeline.viewfinder.look(name, within_s)
         if frame is None:
             status = next(c.status() for c in self._pipeline.cameras if c.name == name)

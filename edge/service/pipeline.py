@@ -136,7 +136,9 @@ class Pipeline:
         told = self._told.get(status.camera)
         if told is not None and now - told[0] < self._heartbeat_s:
             before = told[1]
-            if (before.state, before.blindness) == (status.state, status.blindness):
+            # How fast it is is not known at its first picture.
+            known = before.fps > 0 or status.fps == 0
+            if known and (before.state, before.blindness) == (status.state, status.blindness):
                 return False
         self._told[status.camera] = (now, status)
         return True

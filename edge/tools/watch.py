@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
@@ -13,14 +14,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 from uuid6 import uuid7
 
-from edge.config import MqttConfig, TlsConfig
+from edge.config import MqttConfig, TlsConfig, TopicLevel
 from edge.config_file import load_config
+from edge.config_problems import expected_of
 from edge.errors import ConfigError, StartError
 from edge.reporting.connection import Connection
 from edge.reporting.link import Arrived
@@ -29,7 +31,6 @@ from edge.reporting.topics import everything_below
 from .watch_board import Board, plain
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
     from rich.console import RenderableType
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     broker.add_argument(
         "--tls", action="store_true", default=None, help="TLS; on already for port 8883"
     )
-    parser.add_argument("--site", help="only this site")
+    parser.add_argument("--site", type=_site, help="only this site")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one line per message, for pipes")
     form.add_argument("--once", action="store_true", help="print the table once and end")
@@ -164,10 +165,19 @@ def _broker(arguments: argparse.Namespace) -> MqttConfig:
     try:
         return MqttConfig.model_validate({"host": "127.0.0.1"} | given)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False)
         raise ConfigError(
-            [f"watch: --{problem['loc'][0]}: {problem['msg']}" for problem in problems]
+            [
+                f"watch: --{str(problem['loc'][0]).replace('_', '-')}: {expected_of(problem)}"
+                for problem in error.errors(include_url=False)
+            ]
         ) from None
+
+
+def _site(text: str) -> str:
+    try:
+        return TypeAdapter[str](TopicLevel).validate_python(text)
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(expected_of(error.errors()[0])) from None
 
 
 def _show(watch: _Watch) -> int:

@@ -32,6 +32,8 @@ _MOST_PLACES = 5000
 """Topics remembered; a site has tens."""
 _LARGEST = 1_000_000
 _WIDE = 100
+_NARROW = 60
+"""Columns; a table does not fit into fewer."""
 _PLAIN_LENGTH = 60
 Place = tuple[str, ...]
 """site, device, and then nothing, or `aisles`, aisle, or `cameras`, camera."""
@@ -111,6 +113,11 @@ class Board:
         return Group(self._aisles(width, now), *self._devices(now))
 
     def _aisles(self, width: int, now: datetime) -> RenderableType:
+        places = self._places("aisles")
+        if not places:
+            return Text("No aisle has been heard of yet.", style="dim")
+        if width < _NARROW:
+            return Group(*(Text(" ").join(self._aisle(place, now)[:4]) for place in places))
         table = Table(expand=True, header_style="bold", border_style="dim")
         table.add_column("Device", overflow="fold", max_width=24)
         table.add_column("Aisle", overflow="fold", max_width=12)
@@ -120,11 +127,9 @@ class Board:
         table.add_column("Age", justify="right", no_wrap=True)
         if width >= _WIDE:
             table.add_column("Last detections", overflow="fold", ratio=1)
-        for place in self._places("aisles"):
+        for place in places:
             row = self._aisle(place, now)
             table.add_row(*(row if width >= _WIDE else row[:-1]))
-        if not table.row_count:
-            return Text("No aisle has been heard of yet.", style="dim")
         return table
 
     def _aisle(self, place: Place, now: datetime) -> list[Text]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import paho.mqtt.publish as paho_publish
 import pytest
 
+from edge.cli import main
 from tests.integration.broker import Amqtt, Mosquitto, free_port, wait_until
 from tests.integration.test_reporting_delivery import reporting
 from tests.unit.test_watch_board import state
@@ -165,6 +166,24 @@ def test_options_that_contradict_each_other_are_refused(tmp_path):
 
     assert done.returncode == 2
     assert "leave out --port" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--host", "broker:1883", "--host: expected a host name or address alone: no mqtt://"),
+        ("--prefix", "a/#", "--prefix: expected topic levels joined by /"),
+        ("--site", "#", "--site: expected a name that can be one level of an MQTT topic"),
+    ],
+)
+def test_an_option_that_nothing_can_match_is_refused(capsys, option, value, said):
+    try:
+        status = main(["watch", option, value])
+    except SystemExit as ended:
+        status = ended.code
+
+    assert status == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.needs("tmux")

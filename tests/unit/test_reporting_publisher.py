@@ -339,6 +339,7 @@ class TestWords:
             (explain_connack(132, "Unsupported protocol version"), False, True),
             (explain_connack(134, "Bad user name or password"), True, False),
             (explain_connack(135, "Not authorized"), True, False),
+            (explain_connack(128, "Unspecified error"), False, False),
             (explain_connack(136, "Server unavailable"), False, False),
             (explain_silence("", tls=False), False, True),
             (explain_silence("failed: [SSL: X] tlsv13 alert unknown ca", tls=True), True, False),

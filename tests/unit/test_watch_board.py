@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 
 from edge.aisles.observation import AisleState, CameraView, LastSeen
 from edge.capture.status import CameraStatus
@@ -66,6 +67,14 @@ class TestTable:
         assert "unknown: out of view" in shown
         assert "last seen: 2 box" in shown
         assert "31m" not in shown  # red
+
+    @pytest.mark.parametrize("width", [20, 40, 59])
+    def test_a_narrow_terminal_gets_a_line_per_aisle_instead_of_a_table(self, board, width):
+        take(board, state())
+
+        shown = " ".join(Text.from_ansi(screen(board, width)).plain.split())
+
+        assert "north/a07 07 seen 3 box (0.50)" in shown
 
     def test_marks_an_aisle_that_is_seen_in_part(self, board):
         views = (CameraView("a", None, {"box": 3}), CameraView("b", Blindness.DARK, {}))
