@@ -53,10 +53,13 @@ _OUTPUTS = {
 }
 
 
-def adapt(network: Network, family: Family, iou: float | None) -> onnx.ModelProto:
+def adapt(
+    network: Network, family: Family, iou: float | None, *, across_labels: bool = False
+) -> onnx.ModelProto:
     """Return the network as a contract graph, float32 inside; `ModelError` if it cannot be one.
 
-    Boxes of one label that overlap by more than `iou` are one object; None: each is its own.
+    Boxes of one label that overlap by more than `iou` are one object, `across_labels` boxes of
+    any; None: each is its own.
     """
     model = onnx.ModelProto()
     model.CopyFrom(network.model)
@@ -65,7 +68,7 @@ def adapt(network: Network, family: Family, iou: float | None) -> onnx.ModelProt
     graph = GraphBuilder(model)
     candidates = family.adapt(network, graph)
     slots = slots_for(candidates.count, suppressing=iou is not None)
-    _postlude(graph, candidates, slots, iou)
+    _postlude(graph, candidates, slots, iou, across_labels=across_labels)
     _declare(model, batch, slots)
     prune(model.graph)
     model.graph.name = "contract"
@@ -146,7 +149,14 @@ def _per_channel(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return values[0] if (values == values[0]).all() else values.reshape(1, 3, 1, 1)
 
 
-def _postlude(graph: GraphBuilder, candidates: Candidates, slots: int, iou: float | None) -> None:
+def _postlude(
+    graph: GraphBuilder,
+    candidates: Candidates,
+    slots: int,
+    iou: float | None,
+    *,
+    across_labels: bool,
+) -> None:
     """Keep the best K candidates, decode these, and suppress the double ones if there can be."""
     best, index = graph.ops(
         "TopK", 2, candidates.score, graph.constant([slots], np.int64), axis=1, largest=1, sorted=1
@@ -156,7 +166,8 @@ def _postlude(graph: GraphBuilder, candidates: Candidates, slots: int, iou: floa
     heard = graph.op("Less", best, graph.constant(FLOOR))
     scores = graph.op("Where", heard, graph.constant(0.0), best)
     if iou is not None:
-        scores = nms.suppress(graph, boxes, scores, labels, slots, iou)
+        competing = None if across_labels else labels
+        scores = nms.suppress(graph, boxes, scores, competing, slots, iou)
     for tensor, name in ((boxes, "boxes"), (scores, "scores"), (labels, "labels")):
         graph.publish(tensor, name)
 

@@ -30,6 +30,12 @@ REMEDY = (
 )
 _RANK = 3
 _SHAPES = {"Shape", "Size"}
+_ARITHMETIC = {"Add", "Concat", "Div", "MatMul", "Mul", "Sub"}
+_PICKS = frozenset(
+    {"Cast", "Clip", "Compress", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"}
+    | {"Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
+)
+"""Ops whose first input holds values; the others say which of them, and in what shape."""
 _IOU = 3
 """Which input of NonMaxSuppression the threshold is."""
 
@@ -53,6 +59,55 @@ def overlap(model: onnx.ModelProto) -> float | None:
     """Return the IoU that the model's one NMS suppresses above, where that is a constant."""
     nms = embedded(model)
     return None if nms is None else _threshold(model.graph, nms)
+
+
+def across_labels(model: onnx.ModelProto, predictions: str) -> bool:
+    """Return whether boxes of different labels suppress one another in the model's one NMS.
+
+    The standard operator does so to boxes that are all of one class to it, unless they have been
+    moved apart by their labels: they are not where nothing but `predictions`, the tensor it was cut
+    off behind, and constants went into them.
+    """
+    nms = embedded(model)
+    if nms is None:
+        return False
+    if nms.op_type != "NonMaxSuppression":
+        return bool(attribute(nms, "class_agnostic", 0))
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {value.name: shape_of(value) for value in inferred.value_info}
+    one_class = shapes.get(nms.input[1], ())[1:2] == (1,)
+    return one_class and _is_geometry(model.graph, nms.input[0], predictions)
+
+
+def _is_geometry(graph: onnx.GraphProto, tensor: str, predictions: str) -> bool:
+    """Return whether a tensor holds values of `predictions`, picked, moved and scaled alike."""
+    made_by, told = producers(graph), _told_by(graph, predictions)
+    waiting = [tensor]
+    while waiting:
+        name = waiting.pop()
+        node = made_by[name] if name in told else None
+        told.discard(name)
+        if node is None or _is_nothing(graph, node):
+            continue
+        if node.op_type not in _ARITHMETIC | _PICKS:
+            return False
+        waiting.extend(node.input[:1] if node.op_type in _PICKS else node.input)
+    return True
+
+
+def _told_by(graph: onnx.GraphProto, tensor: str) -> set[str]:
+    """Return the tensors computed from the values of one, not from its shape only."""
+    told = {tensor}
+    for node in graph.node:
+        if node.op_type not in _SHAPES and not told.isdisjoint(node.input):
+            told.update(node.output)
+    return told - {tensor}
+
+
+def _is_nothing(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
+    """Return whether a node gives zeros: labels times 0 is how some exporters leave them out."""
+    found = [_constant(graph, name) for name in node.input] if node.op_type == "Mul" else []
+    return any(tensor is not None and not numpy_helper.to_array(tensor).any() for tensor in found)
 
 
 def cuts(model: onnx.ModelProto) -> Iterator[Cut]:
@@ -118,14 +173,19 @@ def _common(names: list[str], above: dict[str, str | None], depth: dict[str, int
 
 def _threshold(graph: onnx.GraphProto, nms: onnx.NodeProto) -> float | None:
     if nms.op_type != "NonMaxSuppression":
-        value = attribute(nms, "iou_threshold")
+        value = attribute(nms, "iou_threshold", attribute(nms, "iouThreshold"))
         return None if value is None else _as_written(value)
-    given = nms.input[_IOU] if len(nms.input) > _IOU else ""
-    known = constants(graph).get(given)
-    for node in graph.node:
-        if node.op_type == "Constant" and given in node.output:
-            known = attribute(node, "value")
+    known = _constant(graph, nms.input[_IOU] if len(nms.input) > _IOU else "")
     return None if known is None else _as_written(numpy_helper.to_array(known).item())
+
+
+def _constant(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
+    """Return a constant tensor, however it is stored; None for anything computed."""
+    known = constants(graph).get(name)
+    for node in graph.node:
+        if node.op_type == "Constant" and name in node.output:
+            known = attribute(node, "value")
+    return known
 
 
 def _as_written(value: float) -> float:

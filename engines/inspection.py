@@ -61,6 +61,8 @@ class Adapted:
     input: InputSpec
     iou: float | None
     """IoU above which boxes of one label are one object; None: there is no NMS."""
+    across_labels: bool
+    """Whether boxes of different labels are one object, too."""
     graph: onnx.ModelProto
     """The contract graph, float32 inside."""
 
@@ -82,12 +84,13 @@ class Adapted:
             f"letterbox {fed.letterbox} on grey {fed.pad} ({asked.origin('letterbox', 'pad')})",
             f"colours   {fed.colours} ({asked.origin('colours')})",
             f"fed with  {pixels} ({asked.origin('scale', 'mean', 'std')})",
-            f"NMS       {self._suppression()} (else: --iou)",
+            f"NMS       {self.suppression()} (else: --iou)",
             f"labels    {len(self.labels)}: {named} (from {self.labels_from}; else: --labels)",
             f"batch     {batch} (from the export: a fixed batch stays, where it cannot be freed)",
         ]
 
-    def _suppression(self) -> str:
+    def suppression(self) -> str:
+        """Return what NMS there is, and where that is from."""
         if self.iou is None:
             return "none: the model gives one box per object"
         origin = "the family's own default"
@@ -96,7 +99,10 @@ class Adapted:
         elif self.iou != self.family.iou:
             origin = "as the NMS had it that the export embeds"
         most = contract.slots_of(self.graph)
-        return f"above IoU {self.iou:g}, per label: {origin}; of the best {most} candidates"
+        whose = "per label"
+        if self.across_labels:
+            whose = "whatever the labels, as in the export's own NMS"
+        return f"above IoU {self.iou:g}, {whose}: {origin}; of the best {most} candidates"
 
 
 def understand(order: Order, *, quantised: bool = False) -> Adapted:
@@ -105,7 +111,7 @@ def understand(order: Order, *, quantised: bool = False) -> Adapted:
     A quantised model raises `AlreadyQuantised`, unless it is to be looked at only.
     """
     source = _source(order, quantised=quantised)
-    network = _cut_or_whole(replace(source, anchors=order.anchors), order)
+    network, cut = _cut_or_whole(replace(source, anchors=order.anchors), order)
     family, recognised = registry.recognise(network, order.family)
     if order.feeding.asked:
         family = copy(family)
@@ -119,8 +125,11 @@ def understand(order: Order, *, quantised: bool = False) -> Adapted:
     )
     embeds = None if family.iou is None else embedded_nms.overlap(source.model)
     iou = next((x for x in (order.iou, embeds) if x is not None), family.iou)
-    graph = contract.adapt(network, family, iou)
-    return Adapted(order, network, family, recognised, labels, labels_from, spec, iou, graph)
+    across = cut is not None and len(labels) > 1 and embedded_nms.across_labels(source.model, cut)
+    graph = contract.adapt(network, family, iou, across_labels=across)
+    return Adapted(
+        order, network, family, recognised, labels, labels_from, spec, iou, across, graph
+    )
 
 
 def _source(order: Order, *, quantised: bool) -> Source:
@@ -135,8 +144,11 @@ def _source(order: Order, *, quantised: bool) -> Source:
     return Source(order.model, model, sha256)
 
 
-def _cut_or_whole(source: Source, order: Order) -> Network:
-    """Return the network without the NMS it may embed, where a family knows what is left."""
+def _cut_or_whole(source: Source, order: Order) -> tuple[Network, str | None]:
+    """Return the network without the NMS it may embed, where a family knows what is left.
+
+    With the tensor that the NMS was cut off behind, None where it was not.
+    """
     for cut in embedded_nms.cuts(source.model):
         said = f"its {cut.operator} was cut off behind {cut.tensor!r}"
         shorter = replace(source, model=cut.model, changed=(*source.changed, said))
@@ -146,5 +158,5 @@ def _cut_or_whole(source: Source, order: Order) -> Network:
         except ModelError as error:
             _log.info("cut at %s: %s", cut.tensor, error)
         else:
-            return network
-    return prepare(source, order.size_wh)
+            return network, cut.tensor
+    return prepare(source, order.size_wh), None

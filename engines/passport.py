@@ -45,6 +45,7 @@ def passport_of(
             "sha256": source.sha256,
             "producer": source.model.producer_name,
             "recognised": list(adapted.recognised.evidence),
+            "nms": adapted.suppression(),
         },
     )
 

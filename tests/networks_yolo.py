@@ -210,10 +210,12 @@ def _boxes(anchors):
     return anchors.reshape(1, 3, 1, 1, 2)
 
 
-def with_nms(model, *, iou=0.6, plugin=False, turned=False):
+def with_nms(model, *, iou=0.6, plugin=False, turned=False, apart=None):
     """Append the NMS that exporters embed: the standard operator per frame, or TensorRT's plugin.
 
-    Takes rows (1, N, 5 + labels); where `turned`, corners and scores (1, 4 + labels, N).
+    Takes rows (1, N, 5 + labels); where `turned`, corners and scores (1, 4 + labels, N). The
+    operator is given the scores of every label; or those of the best, and boxes `apart` pixels
+    times that label away; or the plugin's attribute says whether labels count, where that is 0.
     """
     graph = GraphBuilder(model, "nms/")
     output = model.graph.output[0].name
@@ -225,12 +227,21 @@ def with_nms(model, *, iou=0.6, plugin=False, turned=False):
         scores = graph.op("Mul", scores, graph.slice(rows, 2, 4, 5))
     del model.graph.output[:]
     if plugin:
-        found = graph.ops("EfficientNMS_TRT", 4, boxes, scores, domain="TRT", iou_threshold=iou)
+        told = {} if apart is None else {"class_agnostic": int(apart == 0)}
+        found = graph.ops(
+            "EfficientNMS_TRT", 4, boxes, scores, domain="TRT", iou_threshold=iou, **told
+        )
         model.opset_import.append(helper.make_opsetid("TRT", 1))
     else:
         limits = graph.constant([100], np.int64), graph.constant([iou]), graph.constant([0.25])
-        turned_scores = graph.op("Transpose", scores, perm=[0, 2, 1])
-        chosen = graph.op("NonMaxSuppression", boxes, turned_scores, *limits)
+        turned_scores, moved = graph.op("Transpose", scores, perm=[0, 2, 1]), boxes
+        if apart is not None:
+            side = graph.op("Gather", graph.op("Shape", boxes), graph.constant(1, np.int64))
+            moved = graph.op("Div", boxes, graph.op("Cast", side, to=1))
+            label = graph.op("Cast", graph.op("ArgMax", scores, axis=2, keepdims=1), to=1)
+            moved = graph.op("Add", moved, graph.op("Mul", label, graph.constant(apart)))
+            turned_scores = graph.unsqueeze(graph.reduce_max(scores, 2), 1)
+        chosen = graph.op("NonMaxSuppression", moved, turned_scores, *limits)
         index = graph.op("Gather", chosen, graph.constant(2, np.int64), axis=1)
         found = [graph.op("Gather", graph.squeeze(boxes, 0), index, axis=0)]
     for name in found:

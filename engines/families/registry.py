@@ -14,6 +14,7 @@ from engines.families.family import Close
 from engines.families.faster_rcnn import FasterRcnn
 from engines.families.fastestdet import FastestDet
 from engines.families.nanodet import NanoDet, NanoDetPlus
+from engines.families.other_tasks import refuse_seen, refuse_stated
 from engines.families.ssd import Ssd
 from engines.families.ssd_tensorflow import SsdTensorflow
 from engines.families.torchvision import TorchvisionSsd
@@ -52,8 +53,6 @@ FAMILIES: tuple[Family, ...] = (
     TorchvisionSsd(),
     FasterRcnn(),
 )
-_OTHER_TASKS = {"segment", "pose", "obb", "classify", "semantic", "depth"}
-"""What Ultralytics calls those of its models whose boxes, if any, are not all that they give."""
 
 
 def recognise(network: Network, name: str | None = None) -> tuple[Family, Recognised]:
@@ -63,12 +62,7 @@ def recognise(network: Network, name: str | None = None) -> tuple[Family, Recogn
     """
     if len(network.inputs) != 1:
         raise _unknown(network, {}, f"it takes {len(network.inputs)} inputs, expected one")
-    if (task := network.source.metadata.get("task")) in _OTHER_TASKS:
-        raise ModelError(
-            f"model {network.source.path}: its metadata says task {task!r}, expected 'detect': a "
-            "bundle reports boxes, scores and labels only",
-            "train and export the detection model of the same family",
-        )
+    refuse_stated(network)
     asked = [family for family in FAMILIES if name in {None, family.name}]
     if not asked:
         raise _unknown(network, {}, f"no family is called {name!r}")
@@ -82,6 +76,8 @@ def recognise(network: Network, name: str | None = None) -> tuple[Family, Recogn
         return sure[0]
     if fitting:
         raise _undecided(network, fitting)
+    if not any(isinstance(reason, Close) for reason in reasons.values()):
+        refuse_seen(network)
     raise _unknown(network, reasons)
 
 

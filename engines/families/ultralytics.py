@@ -23,10 +23,13 @@ from engines.families.probe import values_of
 from engines.graph import attribute, producers, shape_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engines.graph import GraphBuilder, Shape
     from engines.model import Network
 
 _BOX = 4
+_MOVES = {"Transpose", "Reshape", "Concat", "Slice", "Split", "Squeeze", "Unsqueeze"}
 
 
 class Ultralytics(Family):
@@ -107,11 +110,19 @@ def _main(network: Network) -> tuple[str, Shape]:
 
 def _are_corners(network: Network, output: str, strides: tuple[int, ...]) -> bool | Close:
     """Return whether its boxes are xyxy, as before an embedded NMS, or cxcywh, or why neither."""
+    if _more_than_scores(network.model, output):
+        return Close(
+            "its output joins boxes, a sigmoid's scores, and rows that no sigmoid makes: the "
+            "angles of rotated boxes, key points or parts of masks"
+        )
     values = values_of(network, [output], Ultralytics.preprocessing)[0][0]
     boxes = values[:_BOX].T
     # NaN is of a broken model, not of another one: the build says where it comes from.
     if not are_shares(np.nan_to_num(values[_BOX:])):
-        return Close("what follows its 4 rows of boxes goes beyond 0..1, so is no score")
+        return Close(
+            "what follows its 4 rows of boxes goes beyond 0..1, so is no score; key points and "
+            "parts of masks do"
+        )
     reason = why_not_on_grid(boxes, network.size_wh, strides, 1)
     if reason is not None and are_corners_on_grid(boxes, network.size_wh, strides):
         return True
@@ -129,6 +140,24 @@ def _parts(model: onnx.ModelProto, output: str) -> tuple[str, str] | None:
     if attribute(joined, "axis") not in (1, -2) or sigmoid is None or sigmoid.op_type != "Sigmoid":
         return None
     return (boxes, sigmoid.input[0]) if _rows(model, boxes) in (_BOX, None) else None
+
+
+def _more_than_scores(model: onnx.ModelProto, output: str) -> bool:
+    """Return whether the output joins boxes, scores, and more that is not a sigmoid's."""
+    made_by = producers(model.graph)
+    joined = made_by[output]
+    if joined.op_type != "Concat":
+        return False
+    makers = [_maker(made_by, name) for name in joined.input[1:]]
+    return "Sigmoid" in makers and not {"Sigmoid"}.issuperset(makers)
+
+
+def _maker(made_by: Mapping[str, onnx.NodeProto], name: str) -> str:
+    """Return the operator whose values a tensor holds, in whatever order."""
+    node = made_by.get(name)
+    while node is not None and node.op_type in _MOVES:
+        node = made_by.get(node.input[0])
+    return "" if node is None else str(node.op_type)
 
 
 def _rows(model: onnx.ModelProto, tensor: str) -> int | str | None:

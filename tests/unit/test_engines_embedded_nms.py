@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from engines.embedded_nms import cuts
@@ -50,6 +51,49 @@ def test_another_overlap_may_be_asked_for(tmp_path):
     adapted = by_hand.understood(tmp_path, with_nms(networks_yolo.yolov5()), iou=0.3)
 
     assert adapted.iou == 0.3
+
+
+@pytest.mark.parametrize(
+    ("plugin", "apart", "across"),
+    [
+        (False, None, False),
+        (False, 10.0, False),
+        (False, 0.0, True),
+        (True, None, False),
+        (True, 10.0, False),
+        (True, 0.0, True),
+    ],
+)
+def test_boxes_of_other_labels_are_suppressed_where_it_did_that(tmp_path, plugin, apart, across):
+    model = with_nms(networks_yolo.yolov5(), iou=0.1, plugin=plugin, apart=apart)
+    pixels = by_hand.frame((64, 64))
+    adapted = by_hand.understood(tmp_path, model)
+    plain = by_hand.understood(tmp_path, networks_yolo.yolov5(), iou=0.1)
+    boxes, _, labels = by_hand.detected(plain, pixels)
+    rivals = np.triu(by_hand.overlaps(boxes) > 0.1, 1)
+
+    found = by_hand.detected(adapted, pixels)
+    remaining = by_hand.overlaps(found[0])[np.triu_indices(len(found[0]), 1)]
+
+    assert len(set(labels)) > 1
+    assert rivals.any()
+    assert adapted.across_labels == across
+    assert (remaining > 0.1).any() != across
+    assert ("whatever the labels" in adapted.suppression()) == across
+
+
+def test_one_label_has_no_other_to_suppress(tmp_path):
+    model = with_nms(networks_yolo.yolov5(labels=1), apart=0.0)
+
+    assert not by_hand.understood(tmp_path, model).across_labels
+
+
+def test_the_overlap_of_the_older_plugin_is_kept(tmp_path):
+    model = with_nms(networks_yolo.yolov5(), plugin=True)
+    (node,) = (node for node in model.graph.node if node.op_type == "EfficientNMS_TRT")
+    node.op_type, node.attribute[0].name = "BatchedNMS_TRT", "iouThreshold"
+
+    assert by_hand.understood(tmp_path, model).iou == 0.6
 
 
 def test_predictions_no_family_knows_are_refused_with_the_way_to_export_them(tmp_path):

@@ -100,13 +100,52 @@ def test_a_model_for_another_task_is_refused_as_that(tmp_path, task):
         family_of(tmp_path, networks.ultralytics(task=task))
 
 
-def test_masks_beside_the_boxes_are_no_known_family(tmp_path):
-    model = networks.ultralytics()
+def with_masks(model):
     model.graph.output.append(helper.make_tensor_value_info("protos", TensorProto.FLOAT, None))
     GraphBuilder(model, "more/").publish(GraphBuilder(model, "seg/").op("Relu", "images"), "protos")
+    return model
 
-    with pytest.raises(ModelError, match="of no known family"):
+
+def classifier(model):
+    return replace_output(
+        model, lambda g, o: g.op("Softmax", g.op("ReduceMean", o, axes=[1], keepdims=0))
+    )
+
+
+def rotated_end_to_end(model):
+    return replace_output(model, lambda g, o: g.slice(g.reshape(o, (1, -1, 7)), 1, 0, 30))
+
+
+def stripped(model):
+    del model.metadata_props[:]
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (with_masks(stripped(networks.ultralytics())), "parts of masks, so it is for segmentation"),
+        (classifier(networks.yolox()), "one row and no boxes, so it is for classification"),
+        (rotated_end_to_end(stripped(networks.ultralytics())), "as rotated boxes have"),
+    ],
+)
+def test_outputs_of_another_task_are_refused_as_that_without_metadata(tmp_path, model, says):
+    with pytest.raises(ModelError, match=f"{says}.*; train and export the detection model"):
         family_of(tmp_path, model)
+
+
+def test_an_angle_is_no_label_even_where_the_family_is_named(tmp_path):
+    model = stripped(networks.ultralytics())
+    (joined,) = (node for node in model.graph.node if node.output[0] == "output0")
+    model.graph.node.remove(joined)
+    graph = GraphBuilder(model, "angle/")
+    angle = graph.op("Abs", graph.op("Sin", graph.slice(joined.input[0], 1, 0, 1)))
+    parts = graph.op("Concat", *joined.input, angle, axis=1)
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    model.graph.output[0].name = parts
+
+    with pytest.raises(ModelError, match="rows that no sigmoid makes: the angles of rotated boxes"):
+        family_of(tmp_path, model, "ultralytics")
 
 
 def unlike(graph, output):

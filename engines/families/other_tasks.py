@@ -1,0 +1,54 @@
+"""Models whose boxes, if they have any, are not all that they give: what says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engines import embedded_nms
+from engines.errors import ModelError
+
+if TYPE_CHECKING:
+    from engines.model import Network
+
+_ULTRALYTICS = {"segment", "pose", "obb", "classify", "semantic", "depth"}
+"""What Ultralytics calls them in its metadata."""
+_REMEDY = "train and export the detection model of the same family"
+_CLASSIFIES, _ROWS, _MAPS = 2, 3, 4
+"""Ranks: scores of labels, a candidate per row or column, masks."""
+_ROTATED = 7
+"""Columns of what is left of a rotated box after NMS: with the score, the label and the angle."""
+
+
+def refuse_stated(network: Network) -> None:
+    """Raise `ModelError` where its metadata says that the model is for another task."""
+    task = network.source.metadata.get("task")
+    if task in _ULTRALYTICS:
+        raise ModelError(
+            f"model {network.source.path}: its metadata says task {task!r}, expected 'detect': a "
+            "bundle reports boxes, scores and labels only",
+            _REMEDY,
+        )
+
+
+def refuse_seen(network: Network) -> None:
+    """Raise `ModelError` where the outputs of a network of no known family are of another task."""
+    if task := _task(network):
+        raise ModelError(
+            f"model {network.source.path}: outputs {network.outputs}: {task}; a bundle reports "
+            "boxes, scores and labels only",
+            _REMEDY,
+        )
+
+
+def _task(network: Network) -> str | None:
+    shapes = sorted(network.outputs.values(), key=len)
+    if [len(shape) for shape in shapes] == [_ROWS, _MAPS] and shapes[1][1] != 1:
+        return "rows beside maps that are parts of masks, so it is for segmentation"
+    if len(shapes) != 1 or embedded_nms.embedded(network.source.model) is not None:
+        return None
+    (shape,) = shapes
+    if len(shape) == _CLASSIFIES and isinstance(shape[1], int):
+        return "one row and no boxes, so it is for classification"
+    if len(shape) == _ROWS and shape[2] == _ROTATED and isinstance(shape[1], int):
+        return "rows of 7 numbers, as rotated boxes have with their angle"
+    return None
