@@ -39,7 +39,7 @@ JPEG_MOST = 64_000
 """Bytes: with its base64 and 300 objects an answer stays below 128 KiB, which any broker takes."""
 _PICTURE_S = 5.0
 _LONGEST_WAIT_S = 60.0
-"""For the picture of a camera that is looked at every few minutes: other commands wait behind it."""
+"""For a picture of a camera that is looked at every few minutes: other commands wait meanwhile."""
 _DETECT_S = 10.0
 
 
