@@ -30,10 +30,13 @@ FACTORS = (1.0, 0.55, 0.7, 0.8, 0.9, 1.12, 1.25, 1.5)
 chance as much as by rule, so nothing is gained by finer ones."""
 _MOST = 16
 """Ranges whose step is searched, the worst ones: most of the loss."""
-_WORK = 4e12
-"""Multiplications that the search of one encoding may take, about. A count and no clock."""
+_WORK = 2e12
+"""Multiplications that the search of these may take in one encoding, about. A count and no clock.
+"""
 _FRAMES = (8, 16)
-"""Of the calibration, at least and at most; an even number."""
+"""Of the calibration, that show something, on which they are searched: at least and at most."""
+_FEW = 4
+"""Frames on which all ranges are looked at, to find the worst."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,18 @@ class _Scores:
                 found[row, column] = np.sum(np.square(change, dtype=np.float64))
         return found
 
-    def halved(self) -> _Scores:
-        """Return every other frame."""
-        return replace(self, frames=self.frames[::2], reference=self.reference[::2])
+    def spread(self, count: int) -> _Scores:
+        """Return so many of the frames, or all if there are less, of those that show something."""
+        showing = np.flatnonzero((self.reference >= FLOOR).any(axis=1))
+        showing = showing if len(showing) else np.arange(len(self.frames))
+        places = np.unique(np.linspace(0, len(showing) - 1, count).round().astype(np.intp))
+        return self.at(showing[places])
+
+    def at(self, places: npt.NDArray[np.intp]) -> _Scores:
+        """Return these of the frames."""
+        return replace(
+            self, frames=[self.frames[i] for i in places], reference=self.reference[places]
+        )
 
 
 def factors(
@@ -74,15 +86,18 @@ def factors(
     Only what the frames agree on is changed. `done` is told how many ranges were run, of how many.
     """
     ranges = measured.ranges(encoding)
-    scores = _scores(measured, len(ranges))
-    few, total = scores.halved(), len(ranges) + min(_MOST, len(ranges))
+    worst = min(_MOST, len(ranges))
+    name = candidates_of(measured.model)
+    reference = scores_of(measured.model, name, measured.frames)
+    scores = _Scores(name, measured.frames, reference).spread(_within(measured, worst))
+    few, total = scores.spread(_FEW), len(ranges) + worst
     loss: dict[tuple[str, ...], float] = {}
     for number, tensors in enumerate(ranges):
         loss[tensors] = float(few.errors(measured, encoding, tensors, FACTORS[:1]).sum())
         done(number + 1, total)
     found: dict[str, float] = {}
-    worst = sorted(ranges, key=lambda tensors: (-loss[tensors], tensors))[:_MOST]
-    for number, tensors in enumerate(worst):
+    order = sorted(ranges, key=lambda tensors: (-loss[tensors], tensors))
+    for number, tensors in enumerate(order[:worst]):
         if best := agreed(scores.errors(measured, encoding, tensors, FACTORS)):
             found[tensors[0]] = FACTORS[best]
         done(len(ranges) + number + 1, total)
@@ -101,10 +116,7 @@ def agreed(errors: Errors) -> int:
     return int(np.argmin(errors.sum(axis=1)))
 
 
-def _scores(measured: Measured, ranges: int) -> _Scores:
-    runs = ranges / 2 + min(_MOST, ranges) * len(FACTORS)
-    most = _WORK / max(measured.multiplications * runs, 1.0)
-    count = int(min(max(most, _FRAMES[0]), _FRAMES[1])) // 2 * 2
-    frames = measured.frames[:: -(-len(measured.frames) // count)]
-    name = candidates_of(measured.model)
-    return _Scores(name, frames, scores_of(measured.model, name, frames))
+def _within(measured: Measured, ranges: int) -> int:
+    """Return on how many frames to search so many ranges."""
+    once = max(measured.multiplications * ranges * len(FACTORS), 1.0)
+    return int(min(max(_WORK / once, _FRAMES[0]), _FRAMES[1]))
