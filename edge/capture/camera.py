@@ -28,9 +28,9 @@ STARTING_S = 10.0
 """A camera that brought no picture for this long after the start is stalled."""
 STALLED_S = 5.0
 """So is one that brought none for this long, or for three of its frames if that is longer."""
-STUCK_S = 20.0
-"""OpenCV's time-outs are 10 s and less: a call that takes this long is given up, with its thread
-(its `read` has been seen to block for 80 s)."""
+STUCK_S = 30.0
+"""To open a camera may take 28 s, OpenCV's and our own time-outs together, and to read from it 5 s:
+what takes this long is given up, with its thread (OpenCV's `read` has been seen to block 80 s)."""
 
 _POLL_S = 0.25
 _STEADY_S = 10.0

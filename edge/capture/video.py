@@ -6,7 +6,9 @@ import logging
 import os
 import re
 import stat
+import threading
 import time
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ from edge.capture.source import Kind, Source
 from edge.errors import CaptureError, SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edge.frame import Image
 
 log = logging.getLogger(__name__)
@@ -39,6 +43,10 @@ _BACKENDS = {
 _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 _TRUNCATED = 0.9
 _MARGIN_S = 0.2
+_OPENING = threading.Lock()
+"""OpenCV opens one source after the other with FFmpeg, all cameras of a process in one line: here
+they can wait with a time-out, and none gets into that line that would only hold it up."""
+_TURN_S = 8.0
 _GSTREAMER_TIMEOUTS = (4, 7)
 """The OpenCV release since which its GStreamer backend has time-outs."""
 
@@ -57,6 +65,8 @@ def check_video(source: Source) -> None:
             reader.grab()
         finally:
             reader.close()
+    except _NoTurn:
+        return  # so nobody knows yet
     except (CaptureError, EndOfSource) as error:
         raise SourceError(
             f"video {path}: not a video that OpenCV can decode",
@@ -114,7 +124,10 @@ class VideoReader(Reader):
     def _open(self) -> Any:  # noqa: ANN401 - cv2.VideoCapture; cv2 is imported late
         cv2, source = self._cv2, self._source
         parameters = _parameters(cv2, _BACKENDS[source.kind])
-        capture = cv2.VideoCapture(what_to_open(source), self._backend, parameters)
+        if source.kind is Kind.RTSP:
+            rtsp.require_answer(source)
+        with _turn_to_open(source):
+            capture = cv2.VideoCapture(what_to_open(source), self._backend, parameters)
         if not capture.isOpened():
             capture.release()
             raise _cannot_open(source)
@@ -155,6 +168,28 @@ class VideoReader(Reader):
 
     def _position_ms(self) -> float:
         return float(self._capture.get(self._cv2.CAP_PROP_POS_MSEC))
+
+
+class _NoTurn(CaptureError):  # noqa: N818 - reads as what happened
+    """Another camera is being opened, and it takes long."""
+
+
+@contextmanager
+def _turn_to_open(source: Source) -> Iterator[None]:
+    """Wait until OpenCV can open this source; raises `_NoTurn`."""
+    if _BACKENDS[source.kind] != "FFMPEG":
+        yield
+        return
+    patience_s = OPEN_TIMEOUT_S + _MARGIN_S if source.recorded else _TURN_S
+    if not _OPENING.acquire(timeout=patience_s):
+        raise _NoTurn(
+            f"{source}: has waited {patience_s:.0f} s for OpenCV to open another camera first",
+            "look at the cameras that stand still",
+        )
+    try:
+        yield
+    finally:
+        _OPENING.release()
 
 
 def what_to_open(source: Source) -> str:
@@ -215,7 +250,7 @@ def _configure(cv2: Any, capture: Any, source: Source) -> None:  # noqa: ANN401
 
 def _cannot_open(source: Source) -> CaptureError:
     if source.kind is Kind.RTSP:
-        return CaptureError(*rtsp.why_not(source))
+        return rtsp.why_not(source)
     if source.kind is Kind.V4L2:
         state = _state_of(Path(source.target))
         return CaptureError(

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -144,6 +145,24 @@ def test_one_camera_that_hangs_does_not_slow_another(serve):
         assert stalled(a.camera.status())
         assert b.camera.status().fps == pytest.approx(5, abs=1)
         hanging.thaw()
+
+
+def test_cameras_that_do_not_answer_keep_no_other_from_opening(serve):
+    silent = [serve() for _ in range(3)]
+    for server in silent:
+        server.freeze()
+    with ExitStack() as stack:
+        for server in silent:
+            stack.enter_context(Watching(server.url))
+        time.sleep(0.3)  # they are being opened
+        began = time.monotonic()
+        well = stack.enter_context(Watching(serve().url))
+        well.until(streaming)
+        took = time.monotonic() - began
+        for server in silent:
+            server.kill()
+
+    assert took < 4
 
 
 def test_a_server_that_hangs_does_not_hold_up_the_end(serve):
