@@ -11,6 +11,7 @@ from onnx import helper
 
 from . import integer_ops
 from .convolution import bias_of
+from .fallback import is_rounded
 from .rectifiers import rectified, taken_in
 from .scales import Weights
 from .stem import COLOURS, PIXELS, find_stem
@@ -67,6 +68,7 @@ class _Encoder:
     ) -> None:
         self.writer = Writer(scales)
         self._topology = topology
+        self._pixels = ""
         self._integer = integer
         self._rounded = rounded
         self._biases = biases
@@ -74,6 +76,7 @@ class _Encoder:
 
     def write_front(self, prelude: Prelude, size: tuple[int, int]) -> None:
         """Write what leads from the frames to the network, and the convolution that reads it."""
+        self._pixels = prelude.tensor
         if prelude.scale is None:
             return
         stem = find_stem(self._topology, prelude, size)
@@ -96,6 +99,8 @@ class _Encoder:
             return
         writer, output = self.writer, node.output[0]
         copy = self._rectifier(node)
+        if output not in self._integer:
+            self._read_as_made(node, copy)
         if node.op_type == "Conv":
             weights = self._rounded.get(output) if output in self._integer else None
             bias = self._biases.get(output, bias_of(self._topology, node))
@@ -206,6 +211,15 @@ class _Encoder:
             copy.op_type = "Identity"
         return copy
 
+    def _read_as_made(self, node: onnx.NodeProto, copy: onnx.NodeProto) -> None:
+        """Let a float32 node read what float32 nodes make as it is, not as others quantise it."""
+        for index, name in enumerate(node.input):
+            if name in self.writer.scales and not self._is_rounded(name):
+                copy.input[index] = name
+
+    def _is_rounded(self, name: str) -> bool:
+        return is_rounded(self._topology, self._integer, self._pixels, name)
+
     def _write_constants(self, node: onnx.NodeProto, copy: onnx.NodeProto) -> None:
         for index, name in enumerate(node.input):
             values = self._topology.constant(name)
@@ -222,6 +236,7 @@ class _Encoder:
             node.op_type != "Conv"
             or node.output[0] in self._integer
             or node.input[0] not in self.writer.scales
+            or not self._is_rounded(node.input[0])
         ):
             return False
         return self._quantised_behind(node.output[0])

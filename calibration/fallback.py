@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .topology import silu_input
+from .topology import MOVES, silu_input
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import onnx
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NOISE_LIMIT = 0.001
 """Weighed noise above which a convolution stays float32; chosen by measurement, see README.md."""
 _ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu"})
+_PASSES = MOVES | {"AveragePool"}
 
 
 def too_noisy(errors: Mapping[str, LocalError], influence: Mapping[str, float]) -> list[str]:
@@ -36,7 +37,7 @@ def without(
 ) -> list[onnx.NodeProto]:
     """Return the integer nodes without these convolutions and without what makes their inputs.
 
-    The input's activation and the convolution before it are left float32 with it: what was lost in
+    The input's activation and the convolutions before it are left float32 with it: what was lost in
     8 bits there cannot be had back here. What then reads nothing made in 8 bits is float32, too.
     """
     left: set[str] = set()
@@ -54,8 +55,22 @@ def without(
     return kept
 
 
-def _makers(topology: Topology, name: str) -> set[str]:
-    """Return the first outputs of the activation that makes a tensor and the Conv before it."""
+def is_rounded(topology: Topology, integer: Collection[str], prelude: str, name: str) -> bool:
+    """Return whether a quantised tensor is there in 8 bits only.
+
+    What a float32 node makes is, beside its integers, still there as it was: whoever reads it in
+    float32 gets that. `integer` names the nodes in 8 bits by their first outputs; `prelude` is what
+    the pixels are quantised to.
+    """
+    return name == prelude or topology.producer[name].output[0] in integer
+
+
+def _makers(topology: Topology, name: str, *, summed: bool = False) -> set[str]:
+    """Return the first outputs of all that makes a tensor, up to the convolutions before it.
+
+    Nothing where it would be rounded all the same. Of a sum that is in a sum itself (`summed`)
+    nothing: residual connections would take a whole stage along.
+    """
     node = topology.producer.get(name)
     if node is None:
         return set()
@@ -63,7 +78,13 @@ def _makers(topology: Topology, name: str) -> set[str]:
     if x is not None:
         (gate,) = (other for other in node.input if other != x)
         gated = topology.producer[gate].input[0]
-        return {name, gate} | ({gated} - {x}) | _makers(topology, x)
-    if node.op_type in _ACTIVATIONS:
-        return {name} | _makers(topology, node.input[0])
-    return {name} if node.op_type == "Conv" else set()
+        before = _makers(topology, x, summed=summed)
+        return before and {name, gate} | ({gated} - {x}) | before
+    if node.op_type == "Conv":
+        return {name}
+    if node.op_type not in _ACTIVATIONS | _PASSES and (summed or node.op_type != "Add"):
+        return set()
+    summed = summed or node.op_type == "Add"
+    parts = [_makers(topology, x, summed=summed) for x in topology.activations([*node.input])]
+    spared = any(parts) if node.op_type == "Add" else all(parts)
+    return {node.output[0]}.union(*parts) if parts and spared else set()

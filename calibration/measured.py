@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import encoding_cpu, encoding_tensorrt, steps
 from .convolution import bias_of, weights_of
 from .errors import CalibrationError
-from .fallback import without
+from .fallback import is_rounded, without
 from .groups import groups
 from .layers import Layer, shares
 from .observe import activations
@@ -95,10 +95,11 @@ class Measured:
         topology, placement = self._source.topology, self._cpu
         nodes = without(topology, placement.nodes, [*in_float])
         tensors = _tensors(topology, nodes)
+        rounded = self._reading_8_bits(nodes)
         errors = {
             name: error
             for name, error in placement.errors.items()
-            if topology.producer[name].input[0] in tensors and name not in in_float
+            if name in rounded and name not in in_float
         }
         return encoding_cpu.encode(
             self._source.model,
@@ -180,11 +181,22 @@ class Measured:
                 found[layer.name] = [layer]
                 continue
             left = without(self._source.topology, self._cpu.nodes, [layer.name])
-            read = self._source.topology.producer[layer.name].input[0]
-            if read not in _tensors(self._source.topology, left):
+            if layer.name not in self._reading_8_bits(left):
                 inside = {node.output[0] for node in left}
                 found[layer.name] = [other for other in self.layers if other.name not in inside]
         return found
+
+    def _reading_8_bits(self, nodes: list[onnx.NodeProto]) -> set[str]:
+        """Return the layers whose input is there in 8 bits only, where these nodes are in them."""
+        topology, prelude = self._source.topology, self._source.prelude.tensor
+        tensors, integer = _tensors(topology, nodes), {node.output[0] for node in nodes}
+        read = {layer.name: topology.producer[layer.name].input[0] for layer in self.layers}
+        return {
+            layer
+            for layer, name in read.items()
+            if name in tensors
+            and (layer in integer or is_rounded(topology, integer, prelude, name))
+        }
 
     def _placed(self, encoding: str) -> Placement:
         return {CPU: self._cpu, TENSORRT: self._tensorrt}[encoding]

@@ -283,8 +283,8 @@ def test_on_the_cpu_the_convolution_before_it_goes_to_float_with_a_layer(measure
     taken = {
         name: [layer.name for layer in layers] for name, layers in measured.sparable("cpu").items()
     }
-    # c3 reads a concatenation of two tensors in 8 bits: it would be spared nothing.
-    assert taken == {"c1": ["c1"], "c2": ["c1", "c2"]}
+    # c3 reads a concatenation: both its parts must be there in float.
+    assert taken == {"c1": ["c1"], "c2": ["c1", "c2"], "c3": ["c1", "c2", "c3"]}
 
 
 def test_for_tensorrt_a_layer_goes_to_float_by_itself(measured):
