@@ -9,7 +9,8 @@ from dataclasses import dataclass
 _CLOCK_VERDICTS = {9, 10}
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and _HAS_EXPIRED: a device without a battery clock sees
 them until its time is set, so they are no reason to give up."""
-_HOSTNAME_MISMATCH = 62
+_MISMATCHES = {62, 64}
+"""X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH."""
 _ANOTHER_TIME = {128, 131, 136, 137, 151, 159}
 """MQTT reason codes: unspecified and implementation specific error, server unavailable, server
 busy, quota exceeded, connection rate exceeded."""
@@ -80,8 +81,9 @@ def _explain_certificate(error: ssl.SSLCertVerificationError) -> Trouble:
     what = f"its certificate is not accepted: {error.verify_message}"
     if error.verify_code in _CLOCK_VERDICTS:
         return Trouble(what, "set this device's clock, or renew the broker's certificate")
-    if error.verify_code == _HOSTNAME_MISMATCH:
-        return Trouble(what, "mqtt.host must be a name in the broker's certificate", refused=True)
+    if error.verify_code in _MISMATCHES:
+        hint = "mqtt.host must be a name or an address in the broker's certificate"
+        return Trouble(what, hint, refused=True)
     return Trouble(
         what, "mqtt.tls.ca_file must hold the authority that signed it (PEM)", refused=True
     )

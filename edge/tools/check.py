@@ -1,17 +1,21 @@
 """`edge check FILE`: says whether a configuration is right, and whether what it names is there.
 
 Exit 0: the file is right. What it names may not be here yet (a configuration is often written on
-another machine), so a missing bundle or secret is a `warning:` line, not a failure. Exit 2: not.
+another machine), so a missing bundle, recording, secret or directory of the outbox is a `warning:`
+line, not a failure. Exit 2: not.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.capture import readers
+from edge.capture.source import parse_source
 from edge.config_file import read_config_file
 from edge.detector.bundle import load_bundle
-from edge.errors import BundleError
+from edge.errors import BundleError, StartError
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print `FILE: ok` and what it configures, or raise `ConfigError` with every problem."""
     file = read_config_file(arguments.file)
-    warnings = list(_unreadable(file.config.mqtt))
+    warnings = [*_unreadable(file.config.mqtt), *_not_there(file.config)]
     try:
         file.refuse_unknown_labels(load_bundle(file.config.bundle).labels)
     except BundleError as error:
@@ -41,6 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in warnings:
         print(f"warning: {warning}")
     return 0
+
+
+def _not_there(config: Config) -> Iterator[str]:
+    for i, camera in enumerate(config.cameras):
+        source = parse_source(camera.source)
+        if source.recorded:
+            try:
+                readers.check(source)
+            except StartError as error:
+                yield f"cameras[{i}].source: the daemon would not start here: {error}"
+    folder = config.outbox.path.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield f"outbox.path: {folder} is not there, or not for this user to write"
 
 
 def _summary(config: Config) -> str:

@@ -13,6 +13,7 @@ cameras:
   - {{name: a07, source: "rtsp://h/1", aisles: [{{id: "07"}}, {{id: "08", labels: [{label}]}}]}}
   - {{name: a08, source: "rtsp://h/2", aisles: [{{id: "08"}}]}}
 mqtt: {{host: broker.north, port: 8883}}
+outbox: {{path: {folder}/outbox.db}}
 """
 
 
@@ -21,7 +22,7 @@ def config(tmp_path):
     def write(label: str = "box", extra: str = "", bundle: str | None = None):
         bundle = bundle or write_bundle(tmp_path / "bundle")
         path = tmp_path / "aisle-edge.yaml"
-        path.write_text(CONFIG.format(bundle=bundle, label=label) + extra)
+        path.write_text(CONFIG.format(bundle=bundle, label=label, folder=tmp_path) + extra)
         return path
 
     return write
@@ -59,6 +60,28 @@ def test_a_secret_that_cannot_be_read_is_a_warning_that_does_not_show_it(tmp_pat
     out = capsys.readouterr().out
     assert "warning: mqtt.password_file: cannot be read here: No such file or directory" in out
     assert "hunter2" not in out
+
+
+@pytest.mark.parametrize(
+    ("there", "instead", "said"),
+    [
+        (
+            "rtsp://h/1",
+            "file:///nowhere.mp4",
+            "cameras[0].source: the daemon would not start here: ",
+        ),
+        ("rtsp://h/2", "images:///nowhere", "cameras[1].source: the daemon would not start here: "),
+        ("/outbox.db", "/nowhere/outbox.db", "outbox.path: "),
+    ],
+)
+def test_what_the_daemon_could_not_start_with_is_a_warning(config, capsys, there, instead, said):
+    path = config()
+    path.write_text(path.read_text().replace(there, instead))
+
+    assert main(["check", str(path)]) == 0
+    (warning,) = capsys.readouterr().out.splitlines()[1:]
+    assert warning.startswith(f"warning: {said}")
+    assert "nowhere" in warning
 
 
 def test_every_problem_goes_to_stderr_a_line_each(config, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -33,11 +34,26 @@ def check(config, stdout=subprocess.PIPE, **environment):
     )
 
 
-def test_a_path_that_the_system_does_not_take_is_one_line(capsys):
-    assert main(["verify", "x" * 5000]) == 3
-    assert capsys.readouterr().err.endswith(
-        "x: File name too long; check the path, and what this user may do there\n"
+def test_a_path_that_the_system_keeps_from_us_is_one_line(capsys, monkeypatch):
+    def denied(_):
+        raise PermissionError(errno.EACCES, "Permission denied", "/root/a07.yaml")
+
+    monkeypatch.setattr("edge.tools.check.read_config_file", denied)
+
+    assert main(["check", "/root/a07.yaml"]) == 3
+    assert capsys.readouterr().err == (
+        "edge: /root/a07.yaml: Permission denied; check the path, and what this user may do there\n"
     )
+
+
+def test_a_mistake_of_our_own_keeps_its_trace(monkeypatch):
+    def mistaken(_):
+        raise ConnectionError(errno.ENOTCONN, "not connected")
+
+    monkeypatch.setattr("edge.tools.check.read_config_file", mistaken)
+
+    with pytest.raises(ConnectionError):
+        main(["check", "c.yaml"])
 
 
 def test_an_output_that_is_full_is_one_line(config):

@@ -319,6 +319,11 @@ class TestCommands:
         assert "does not take a reply on answers/me" in caplog.text
 
 
+@pytest.mark.parametrize("code", [62, 64])
+def test_a_certificate_for_another_name_or_address_is_no_matter_of_authorities(code):
+    assert "mqtt.host must be a name or an address in" in explain(certificate_error(code)).hint
+
+
 def certificate_error(code):
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_code, error.verify_message = code, "why"
@@ -334,6 +339,7 @@ class TestWords:
             (explain(OSError(113, "No route to host")), False, False),
             (explain(certificate_error(18)), True, False),
             (explain(certificate_error(62)), True, False),
+            (explain(certificate_error(64)), True, False),
             (explain(certificate_error(9)), False, False),  # the clock may not be set yet
             (explain(certificate_error(10)), False, False),
             (explain_connack(132, "Unsupported protocol version"), False, True),
