@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +68,9 @@ def _given(sources: Sequence[str]) -> list[dict[str, Any]]:
             "name": f"camera-{number}",
             "source": source,
             "aisles": [
-                {"id": f"{2 * number - 1:02}", "zone": _LEFT},
-                {"id": f"{2 * number:02}", "zone": _RIGHT},
+                # Lists of their own: of one that comes twice YAML makes an alias, which is not read.
+                {"id": f"{2 * number - 1:02}", "zone": copy.deepcopy(_LEFT)},
+                {"id": f"{2 * number:02}", "zone": copy.deepcopy(_RIGHT)},
             ],
         }
         for number, source in enumerate(sources, start=1)
