@@ -68,7 +68,7 @@ def _given(sources: Sequence[str]) -> list[dict[str, Any]]:
             "name": f"camera-{number}",
             "source": source,
             "aisles": [
-                # Lists of their own: of one that comes twice YAML makes an alias, which is not read.
+                # Lists of their own: one that comes twice would become an alias, which is not read.
                 {"id": f"{2 * number - 1:02}", "zone": copy.deepcopy(_LEFT)},
                 {"id": f"{2 * number:02}", "zone": copy.deepcopy(_RIGHT)},
             ],
