@@ -18,6 +18,7 @@ from engines.families.other_tasks import refuse_seen, refuse_stated
 from engines.families.ssd import Ssd
 from engines.families.ssd_tensorflow import SsdTensorflow
 from engines.families.torchvision import TorchvisionSsd
+from engines.families.torchvision_dense import TorchvisionFcos, TorchvisionRetinaNet
 from engines.families.ultralytics import Ultralytics
 from engines.families.yolo_raw import Yolov3, Yolov4, Yolov5Raw
 from engines.families.yolov4 import Yolov4Decoded
@@ -51,6 +52,8 @@ FAMILIES: tuple[Family, ...] = (
     NanoDet(),
     FastestDet(),
     TorchvisionSsd(),
+    TorchvisionRetinaNet(),
+    TorchvisionFcos(),
     FasterRcnn(),
 )
 

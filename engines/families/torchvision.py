@@ -8,15 +8,17 @@ Resizing and normalising are in the graph, which takes RGB in 0..1.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from engines.errors import ModelError
 from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.probe import values_of
-from engines.graph import shape_of
+from engines.graph import constants, shape_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from engines.graph import GraphBuilder
     from engines.model import Network
 
-_OUTPUTS = ("boxes", "scores", "labels")
+KINDS = ("boxes", "scores", "labels")
 _BOX = 4
 _SAME_PX, _SAME_SCORE = 0.01, 1e-4
 
@@ -39,10 +41,8 @@ class TorchvisionSsd(Family):
 
     def recognise(self, network: Network) -> Recognised | str:
         """Take what holds all that the export gives on noise."""
-        if not set(_OUTPUTS) <= set(network.outputs):
-            return f"outputs {list(network.outputs)}, expected {', '.join(_OUTPUTS)}"
-        if any(isinstance(n, int) for n in network.outputs["scores"]):
-            return f"its number of detections is fixed: outputs {network.outputs}"
+        if outputs_of(network) is None:
+            return f"outputs {network.outputs}, expected {', '.join(KINDS)} of open number"
         if any(node.op_type == "RoiAlign" for node in network.model.graph.node):
             raise ModelError(
                 f"model {network.source.path}: it is a two-stage detector (RoiAlign) as its own "
@@ -53,12 +53,12 @@ class TorchvisionSsd(Family):
         if found is None:
             return Close(
                 "in front of its threshold is no softmax (N, 1 + labels) with decoded boxes (N, 4) "
-                "that hold what it gives on noise: no SSD, but RetinaNet or FCOS, or one whose "
-                "export gives nothing on noise"
+                "that hold what it gives on noise: no SSD, or one whose export gives nothing on "
+                "noise"
             )
         scores, boxes, (count, classes) = found
         evidence = (
-            f"it gives {', '.join(_OUTPUTS)} of open number",
+            f"it gives {', '.join(KINDS)} of open number",
             f"on noise they are all among {count} boxes {boxes!r} and their softmax {scores!r}",
         )
         return Recognised(classes - 1, evidence)
@@ -85,7 +85,9 @@ class TorchvisionSsd(Family):
             for node in network.model.graph.node
             if node.op_type == "Softmax" and node.output[0] in shapes
         ]
-        given = values_of(network, _OUTPUTS, self.preprocessing) if softmaxes else []
+        outputs = outputs_of(network) or KINDS
+        loud = let_through(network)
+        given = values_of(loud, outputs, self.preprocessing) if softmaxes else []
         for scores, shape in reversed(softmaxes):
             count, classes = shape[-2:]
             boxes = [
@@ -96,7 +98,7 @@ class TorchvisionSsd(Family):
             values = values_of(network, [scores, *boxes], self.preprocessing)
             shares = values[0].reshape(count, classes)
             for name, corners in reversed(list(zip(boxes, values[1:], strict=True))):
-                if _holds(shares, corners.reshape(count, _BOX), given):
+                if are_among(shares, corners.reshape(count, _BOX), given):
                     return scores, name, (count, classes)
         return None
 
@@ -121,7 +123,40 @@ def _is_fixed(shape: tuple[int | str, ...]) -> bool:
     return all(isinstance(n, int) and n > 0 for n in shape)
 
 
-def _holds(
+def outputs_of(network: Network) -> tuple[str, ...] | None:
+    """Return the outputs that are boxes (n, 4), scores (n) and labels (n), n open; else None.
+
+    By what they hold: their exporter names them only where it is told to.
+    """
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for value in network.model.graph.output:
+        shape, real = shape_of(value), value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        if shape[1:] == (_BOX,) and real and isinstance(shape[0], str):
+            found["boxes"].append(value.name)
+        elif len(shape) == 1 and isinstance(shape[0], str):
+            found["scores" if real else "labels"].append(value.name)
+    known = all(len(names) == 1 for names in found.values())
+    return tuple(found[kind][0] for kind in KINDS) if known else None
+
+
+def let_through(network: Network) -> Network:
+    """Return the network with nothing below its thresholds: on noise it gives something, too.
+
+    A threshold is a constant that scores must be greater than.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(network.model)
+    known = constants(model.graph)
+    for node in model.graph.node:
+        limit = known.get(node.input[1]) if node.op_type == "Greater" else None
+        if limit is not None and not limit.dims and 0 < numpy_helper.to_array(limit) < 1:
+            none = numpy_helper.from_array(-np.ones_like(numpy_helper.to_array(limit)))
+            model.graph.initializer.append(none)
+            model.graph.initializer[-1].name = node.input[1] = f"{node.output[0]}/none"
+    return replace(network, model=model)
+
+
+def are_among(
     shares: npt.NDArray[np.float32],
     corners: npt.NDArray[np.float32],
     given: list[npt.NDArray[np.float32]],

@@ -7,8 +7,9 @@ import onnx
 import pytest
 
 from engines.errors import ModelError
+from engines.graph import GraphBuilder
 from tests import by_hand
-from tests.networks_torchvision import torchvision
+from tests.networks_torchvision import dense, torchvision
 
 SIZE = (64, 64)
 
@@ -59,5 +60,63 @@ def test_a_two_stage_detector_is_refused_with_the_way_out(tmp_path):
 
 
 def test_boxes_decoded_behind_the_threshold_are_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"in front of its threshold.*RetinaNet or FCOS"):
+    with pytest.raises(ModelError, match=r"in front of its threshold.*no SSD"):
         by_hand.understood(tmp_path, torchvision(decoded_late=True))
+
+
+# --- RetinaNet and FCOS: boxes are decoded behind the threshold
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    ("centred", "family", "iou"),
+    [(False, "torchvision-retinanet", 0.5), (True, "torchvision-fcos", 0.6)],
+)
+def test_a_dense_detector_is_recognised_by_what_it_gives(tmp_path, named, centred, family, iou):
+    adapted = by_hand.understood(tmp_path, dense(centred=centred, named=named))
+
+    assert (adapted.family.name, adapted.recognised.label_count) == (family, 3)
+    assert adapted.iou == 0.5
+    assert adapted.family.iou == iou
+    assert "NonMaxSuppression" not in {node.op_type for node in adapted.graph.graph.node}
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_a_dense_detector_of_one_label_detects_what_its_export_does(tmp_path, centred):
+    model, pixels = dense(labels=1, centred=centred), by_hand.frame(SIZE)
+    adapted = by_hand.understood(tmp_path, model)
+
+    fed = (pixels[:, :, ::-1].astype(np.float32) / 255).transpose(2, 0, 1)[None]
+    boxes, scores, labels = by_hand.session(model).run(None, {"images": fed})
+    order = np.argsort(-scores, kind="stable")
+    found = by_hand.detected(adapted, pixels)
+    heard = found[1] > 0.05
+
+    by_hand.assert_same([part[heard] for part in found], boxes[order], scores[order], labels[order])
+
+
+def test_a_dense_detector_that_gives_nothing_on_noise_is_recognised_too(tmp_path):
+    adapted = by_hand.understood(tmp_path, dense(threshold=0.99))
+
+    assert adapted.family.name == "torchvision-retinanet"
+
+
+def test_an_ssd_that_gives_nothing_on_noise_is_recognised_too(tmp_path):
+    model = torchvision()
+    graph = GraphBuilder(model, "late/")
+    (kept,) = (node for node in model.graph.node if node.output[0] == "scores")
+    kept.output[0] = "all"
+    over = graph.op("Greater", "all", graph.constant(0.999))
+    place = graph.squeeze(graph.op("NonZero", over), 0)
+    model.graph.node.append(onnx.helper.make_node("Gather", ["all", place], ["scores"]))
+    for name in ("boxes", "labels"):
+        (node,) = (node for node in model.graph.node if node.output[0] == name)
+        node.output[0] = f"all {name}"
+        model.graph.node.append(onnx.helper.make_node("Gather", [f"all {name}", place], [name]))
+
+    assert by_hand.understood(tmp_path, model).family.name == "torchvision-ssd"
+
+
+def test_boxes_decoded_in_another_way_are_refused(tmp_path):
+    with pytest.raises(ModelError, match="not torchvision-retinanet: what it gives on noise"):
+        by_hand.understood(tmp_path, dense(growth=1.5))

@@ -13,7 +13,7 @@ from tests import networks, networks_detr, networks_yolo
 from tests.networks_nanodet import fastestdet, nanodet
 from tests.networks_ssd import ssd
 from tests.networks_tensorflow import tensorflow
-from tests.networks_torchvision import torchvision
+from tests.networks_torchvision import dense, torchvision
 
 RAW = "yolov3 yolov4 yolov5-raw"
 GRAPHS = {
@@ -40,6 +40,8 @@ GRAPHS = {
     "SSD": (ssd, "ssd", ""),
     "SSD of TensorFlow": (tensorflow, "ssd-tensorflow", ""),
     "SSD of torchvision": (torchvision, "torchvision-ssd", ""),
+    "RetinaNet": (dense, "torchvision-retinanet", ""),
+    "FCOS": (lambda: dense(centred=True), "torchvision-fcos", ""),
     "DETR": (lambda: networks_detr.detr(softmax=True, hybrid=False), "detr", ""),
     "RT-DETR": (networks_detr.detr, "rt-detr", "rf-detr"),
     "RF-DETR": (lambda: networks_detr.detr(patches=True, hybrid=False), "rf-detr", "rt-detr"),
