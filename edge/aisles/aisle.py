@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from .window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from edge.detections import Detections
 
@@ -86,6 +87,13 @@ class Aisle:
         seen = None if unknown is None else _last_seen(last, now)
         self._state = AisleState(self.id, since, unknown, counts, confidence, views, seen)
         return self._state
+
+    def set_clock(self, by: timedelta) -> None:
+        """Move the times it remembers: the wall clock was set, and they are as long ago as ever."""
+        if (last := self._state) is None:
+            return
+        seen = last.last_seen and replace(last.last_seen, until=last.last_seen.until + by)
+        self._state = replace(last, since=last.since + by, last_seen=seen)
 
     def _counts(self, eye: _Eye) -> Counts:
         settled = eye.window.settled

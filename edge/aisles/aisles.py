@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from .aisle import Essence
     from .observation import AisleState
     from .zones import Zone
+
+
+_CLOCK_SET = timedelta(seconds=1)
+"""Clocks that come apart by more than this between two looks were set; less is their drift."""
 
 
 class Rate:
@@ -81,6 +86,7 @@ class Aisles:
         }
         self._heartbeat_s = config.publish.state_heartbeat_s
         self._told: dict[str, tuple[float, Essence]] = {}
+        self._clocks: tuple[float, datetime] | None = None
 
     @property
     def zones(self) -> Mapping[str, tuple[Zone, ...]]:
@@ -136,7 +142,13 @@ class Aisles:
     def states(
         self, cameras: Iterable[CameraStatus], monotonic_s: float, now: datetime
     ) -> list[AisleState]:
-        """Take the cameras' health; return the states that changed or whose heartbeat is due."""
+        """Take the cameras' health; return the states that changed or whose heartbeat is due.
+
+        `monotonic_s` and `now`, UTC, are the same moment on two clocks: where they disagree on how
+        long it was since the last call, the wall clock was set (a device without a battery for it
+        begins in 1970), and what states say of the past is moved with it.
+        """
+        self._follow_the_clock(monotonic_s, now)
         for status in cameras:
             if status.blindness is not None:
                 for zone in self._zones[status.camera]:
@@ -149,3 +161,12 @@ class Aisles:
                 self._told[aisle.id] = (monotonic_s, essence)
                 due.append(aisle.state(now))
         return due
+
+    def _follow_the_clock(self, monotonic_s: float, now: datetime) -> None:
+        if self._clocks is not None:
+            then_s, then = self._clocks
+            set_by = now - then - timedelta(seconds=monotonic_s - then_s)
+            if abs(set_by) > _CLOCK_SET:
+                for aisle in self._aisles.values():
+                    aisle.set_clock(set_by)
+        self._clocks = (monotonic_s, now)

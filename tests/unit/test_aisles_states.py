@@ -36,6 +36,7 @@ class World:
             Thresholds(default=0.3),
         )
         self.clock = 100.0
+        self.start = START
         self.blind = dict.fromkeys(aisles, None)
         self.states = []
         self.observations = []
@@ -57,11 +58,11 @@ class World:
 
     def tick(self):
         health = [CameraStatus(c, why, FPS, 0, 0) for c, why in self.blind.items()]
-        now = START + timedelta(seconds=self.clock)
+        now = self.start + timedelta(seconds=self.clock)
         self.states += self.aisles.states(health, self.clock, now)
 
     def _stamp(self, camera):
-        now = START + timedelta(seconds=self.clock)
+        now = self.start + timedelta(seconds=self.clock)
         return FrameStamp(camera, 1, now, self.clock, (100, 100))
 
     @property
@@ -196,3 +197,31 @@ class TestThresholdsForNow:
         aisles.count_from(None, None, 0)
 
         assert self.lowest(aisles) == [pytest.approx([0.4, 0.9]), pytest.approx([0.3, 0.9])]
+
+
+@pytest.mark.parametrize("years", [50, -1])
+def test_a_clock_that_is_set_moves_what_states_say_of_the_past(years):
+    world = World(hysteresis_s=1.0, state_heartbeat_s=0.5).frames(10, boxes=2)
+    was = world.last.since
+    jump = timedelta(days=365 * years)
+    world.start += jump
+    world.frames(10, boxes=2)
+    assert world.last.since == was + jump
+
+    world.blind["a"] = Blindness.DARK
+    world.frames(5)
+    until = world.last.last_seen.until
+    world.start -= jump
+    world.frames(5)
+    assert world.last.last_seen.until == until - jump
+    assert world.last.since == until - jump
+
+
+def test_a_clock_that_only_drifts_changes_no_time():
+    world = World(hysteresis_s=1.0, state_heartbeat_s=0.5).frames(10, boxes=2)
+    since = world.last.since
+    for _ in range(20):
+        world.start += timedelta(milliseconds=50)
+        world.frames(1, boxes=2)
+
+    assert world.last.since == since

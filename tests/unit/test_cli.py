@@ -36,13 +36,13 @@ def check(config, stdout=subprocess.PIPE, **environment):
 
 def test_a_path_that_the_system_keeps_from_us_is_one_line(capsys, monkeypatch):
     def denied(_):
-        raise PermissionError(errno.EACCES, "Permission denied", "/root/a07.yaml")
+        raise PermissionError(errno.EACCES, "Permission denied", "/etc/a07.yaml")
 
     monkeypatch.setattr("edge.tools.check.read_config_file", denied)
 
-    assert main(["check", "/root/a07.yaml"]) == 3
+    assert main(["check", "/etc/a07.yaml"]) == 3
     assert capsys.readouterr().err == (
-        "edge: /root/a07.yaml: Permission denied; check the path, and what this user may do there\n"
+        "edge: /etc/a07.yaml: Permission denied; check the path, and what this user may do there\n"
     )
 
 
