@@ -61,8 +61,13 @@ class Scenes:
 TRAIN = (
     *(Scenes(1_000_000 + part * 80, 80, 6, Split.TRAIN) for part in range(8)),
     Scenes(1_000_640, 80, 6, Split.TRAIN, views=("aisle",)),
+    Scenes(1_010_000, 120, 4, Split.TRAIN, views=("shelf",)),
+    Scenes(1_010_200, 120, 4, Split.TRAIN, views=("shelf",)),
+    Scenes(1_010_600, 120, 4, Split.TRAIN, views=("aisle",)),
+    Scenes(1_010_400, 120, 4, Split.TRAIN, views=("shelf",)),
+    Scenes(1_011_000, 60, 4, Split.TRAIN, views=("mast", "aisle")),
 )
-"""In parts; the last one as the view down an aisle is the hardest."""
+"""In parts; aisles beyond their turn, as the view down an aisle is the hardest."""
 HELD_OUT = Scenes(5_000_000, 64, 4, Split.HELD_OUT)
 """Not from 2,000,000: the built-in weights have been trained on some of those, by mistake."""
 
