@@ -76,7 +76,7 @@ class Camera:
         self._session: Session | None = None
         self._given_up: list[Session] = []
         self._detail = ""
-        self._told = ""
+        self._told: set[str] = set()
         self._ended = False
 
     @property
@@ -170,7 +170,7 @@ class Camera:
         greeted = False
         while not self._stopping.is_set() and not session.done.wait(_POLL_S):
             if session.first_s is not None and not greeted:
-                greeted, self._told = True, ""
+                greeted, self._told = True, set()
                 log.info("camera %s: %s brings pictures", self.name, self.source)
             doing, since_s = session.doing
             busy = doing in {Doing.OPENING, Doing.READING}
@@ -207,9 +207,9 @@ class Camera:
         )
 
     def _is_news(self) -> bool:
-        """Whether the log should hear of this failure: a new cause, or one in many of an old."""
-        repeated = self._detail == self._told
-        self._told = self._detail
+        """Whether the log should hear of this failure: a new cause, or one in many of the old."""
+        repeated = self._detail in self._told
+        self._told.add(self._detail)
         return not repeated or self._backoff.attempts % _LOG_EVERY == 0
 
     def _too_many_stuck(self) -> bool:

@@ -159,6 +159,17 @@ def test_the_cause_stands_in_the_status_while_it_lasts_and_in_the_log_once(caplo
     assert "trying again" in told[0]
 
 
+def test_causes_that_take_turns_are_told_once_each(caplog):
+    caplog.set_level(logging.WARNING)
+    turns = [CaptureError(f"fake: cause {number % 2}") for number in range(12)]
+    with Watched(*turns) as seen:
+        seen.until(lambda: seen.opener.attempts == 12)
+
+    told = [record.message.split(";")[0] for record in caplog.records]
+    assert told[:2] == ["camera a07: fake: cause 0", "camera a07: fake: cause 1"]
+    assert sum("cause" in line for line in told) == 2
+
+
 def test_an_old_cause_is_told_again_now_and_then(caplog):
     caplog.set_level(logging.WARNING)
     with Watched() as seen:
