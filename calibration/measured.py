@@ -89,7 +89,7 @@ class Measured:
     def encode_cpu(self, in_float: Collection[str]) -> onnx.ModelProto:
         """Return the graph that ONNX Runtime fuses.
 
-        A layer in float takes the activation before it, and the convolution before that, with it.
+        A layer in float takes what makes its input with it, up to the convolutions before it.
         """
         self._refuse_unknown(in_float)
         topology, placement = self._source.topology, self._cpu
@@ -170,8 +170,8 @@ class Measured:
     def sparable(self, encoding: str) -> dict[str, list[Layer]]:
         """Return the layers that read what is float32 where they are, and all that they take along.
 
-        On the CPU the convolution before it goes with a layer, and one that reads a sum or a
-        concatenation of what is in 8 bits is spared nothing in float.
+        On the CPU the convolutions before it go with a layer, behind sums, concatenations and moves,
+        too; one whose input would be rounded all the same is spared nothing in float.
         """
         found, errors = {}, self._placed(encoding).errors
         for layer in self.layers:
