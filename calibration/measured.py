@@ -170,8 +170,8 @@ class Measured:
     def sparable(self, encoding: str) -> dict[str, list[Layer]]:
         """Return the layers that read what is float32 where they are, and all that they take along.
 
-        On the CPU the convolutions before it go with a layer, behind sums, concatenations and moves,
-        too; one whose input would be rounded all the same is spared nothing in float.
+        On the CPU the convolutions before it go with a layer, also behind sums, concatenations and
+        moves; one whose input would be rounded all the same is spared nothing in float.
         """
         found, errors = {}, self._placed(encoding).errors
         for layer in self.layers:
