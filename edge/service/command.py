@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -67,6 +68,10 @@ class _Line:
         where there was none, and so is one that ends it later.
         """
         before, self._before = self._before, plan
+        if before is not None:
+            # A daemon is a knot of threads and callbacks: left to itself it and its frames stay in
+            # memory for half a dozen reloads.
+            gc.collect()
         try:
             return self._run(plan)
         except _NotServing as failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -88,6 +89,24 @@ def test_what_served_and_then_failed_is_not_followed_by_anything(line):
 
     with pytest.raises(RuntimeFailure, match="the GPU is gone"):
         line.serve(plan("new"))
+
+
+def test_what_was_stopped_is_out_of_memory_before_the_next_begins(line, monkeypatch):
+    earlier = []
+
+    class Knot(FakeDaemon):
+        def __init__(self, *arguments):
+            assert [one for one in earlier if one() is not None] == []
+            super().__init__(*arguments)
+            FakeDaemon.built.clear()
+            self.knot = self
+            earlier.append(weakref.ref(self))
+
+    monkeypatch.setattr(command, "Daemon", Knot)
+    for number in range(3):
+        serve_until_stopped(line, plan(f"site{number}"))
+
+    assert len(earlier) == 3
 
 
 def test_the_first_one_is_followed_by_nothing(line):
