@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from engines.graph import attribute, constants, producers, prune, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 NMS = frozenset(
     {"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT"}
@@ -56,9 +56,21 @@ def embedded(model: onnx.ModelProto) -> onnx.NodeProto | None:
 
 
 def overlap(model: onnx.ModelProto) -> float | None:
-    """Return the IoU that the model's one NMS suppresses above, where that is a constant."""
-    nms = embedded(model)
-    return None if nms is None else _threshold(model.graph, nms)
+    """Return the IoU that the model's one NMS suppresses above, where that is a constant.
+
+    Inside a branch, too: torchvision's exports look first whether there is anything to suppress.
+    """
+    graphs = list(_with_branches(model.graph))
+    found = [node for graph in graphs for node in graph.node if node.op_type in NMS]
+    return _threshold(graphs, found[0]) if len(found) == 1 else None
+
+
+def _with_branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for item in node.attribute:
+            if item.HasField("g"):
+                yield from _with_branches(item.g)
 
 
 def across_labels(model: onnx.ModelProto, predictions: str) -> bool:
@@ -106,7 +118,7 @@ def _told_by(graph: onnx.GraphProto, tensor: str) -> set[str]:
 
 def _is_nothing(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
     """Return whether a node gives zeros: labels times 0 is how some exporters leave them out."""
-    found = [_constant(graph, name) for name in node.input] if node.op_type == "Mul" else []
+    found = [_constant([graph], name) for name in node.input] if node.op_type == "Mul" else []
     return any(tensor is not None and not numpy_helper.to_array(tensor).any() for tensor in found)
 
 
@@ -171,20 +183,22 @@ def _common(names: list[str], above: dict[str, str | None], depth: dict[str, int
     return common
 
 
-def _threshold(graph: onnx.GraphProto, nms: onnx.NodeProto) -> float | None:
+def _threshold(graphs: Sequence[onnx.GraphProto], nms: onnx.NodeProto) -> float | None:
     if nms.op_type != "NonMaxSuppression":
         value = attribute(nms, "iou_threshold", attribute(nms, "iouThreshold"))
         return None if value is None else _as_written(value)
-    known = _constant(graph, nms.input[_IOU] if len(nms.input) > _IOU else "")
+    known = _constant(graphs, nms.input[_IOU] if len(nms.input) > _IOU else "")
     return None if known is None else _as_written(numpy_helper.to_array(known).item())
 
 
-def _constant(graph: onnx.GraphProto, name: str) -> onnx.TensorProto | None:
+def _constant(graphs: Iterable[onnx.GraphProto], name: str) -> onnx.TensorProto | None:
     """Return a constant tensor, however it is stored; None for anything computed."""
-    known = constants(graph).get(name)
-    for node in graph.node:
-        if node.op_type == "Constant" and name in node.output:
-            known = attribute(node, "value")
+    known = None
+    for graph in graphs:
+        known = constants(graph).get(name, known)
+        for node in graph.node:
+            if node.op_type == "Constant" and name in node.output:
+                known = attribute(node, "value")
     return known
 
 

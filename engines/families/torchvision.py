@@ -70,7 +70,8 @@ class TorchvisionSsd(Family):
         corners = graph.reshape(boxes, (-1, count, _BOX))
 
         def decode(index: str) -> str:
-            return graph.gather_rows(corners, index)
+            scale = graph.constant(np.tile(scale_of(network), 2))
+            return graph.op("Mul", graph.gather_rows(corners, index), scale)
 
         def label(index: str) -> str:
             return graph.op("ArgMax", graph.gather_rows(shown, index), axis=2, keepdims=0)
@@ -85,7 +86,7 @@ class TorchvisionSsd(Family):
             for node in network.model.graph.node
             if node.op_type == "Softmax" and node.output[0] in shapes
         ]
-        outputs = outputs_of(network) or KINDS
+        outputs, scale = outputs_of(network) or KINDS, np.tile(scale_of(network), 2)
         loud = let_through(network)
         given = values_of(loud, outputs, self.preprocessing) if softmaxes else []
         for scores, shape in reversed(softmaxes):
@@ -98,7 +99,7 @@ class TorchvisionSsd(Family):
             values = values_of(network, [scores, *boxes], self.preprocessing)
             shares = values[0].reshape(count, classes)
             for name, corners in reversed(list(zip(boxes, values[1:], strict=True))):
-                if are_among(shares, corners.reshape(count, _BOX), given):
+                if are_among(shares, corners.reshape(count, _BOX) * scale, given):
                     return scores, name, (count, classes)
         return None
 
@@ -137,6 +138,23 @@ def outputs_of(network: Network) -> tuple[str, ...] | None:
             found["scores" if real else "labels"].append(value.name)
     known = all(len(names) == 1 for names in found.values())
     return tuple(found[kind][0] for kind in KINDS) if known else None
+
+
+def resized(network: Network) -> tuple[int, int]:
+    """Return the (width, height) that the graph itself resizes its image to."""
+    inferred = onnx.shape_inference.infer_shapes(network.model, data_prop=True).graph
+    shapes = {value.name: shape_of(value) for value in inferred.value_info}
+    for node in network.model.graph.node:
+        shape = shapes.get(node.output[0], ()) if node.op_type == "Resize" else ()
+        if len(shape) == 4 and shape[1] == 3:  # noqa: PLR2004
+            return int(shape[3]), int(shape[2])
+    return network.size_wh
+
+
+def scale_of(network: Network) -> npt.NDArray[np.float32]:
+    """Return what brings x and y of the resized image back to the input."""
+    scale = np.array(network.size_wh) / resized(network)
+    return scale.astype(np.float32)
 
 
 def let_through(network: Network) -> Network:

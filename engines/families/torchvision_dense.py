@@ -19,7 +19,14 @@ from onnx import numpy_helper
 
 from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.probe import values_of
-from engines.families.torchvision import KINDS, are_among, let_through, outputs_of
+from engines.families.torchvision import (
+    KINDS,
+    are_among,
+    let_through,
+    outputs_of,
+    resized,
+    scale_of,
+)
 from engines.faster_rcnn.boxes import decode
 from engines.graph import constants, producers, shape_of
 
@@ -65,18 +72,19 @@ class TorchvisionRetinaNet(Family):
         tensors = [name for level in levels for name in (level.scores, level.deltas)]
         found = values_of(let_through(network), [*outputs, *tensors], self.preprocessing)
         given, made = found[: len(outputs)], found[len(outputs) :]
-        scale = _scale(network)
+        scale = scale_of(network)
         corners = np.vstack([
             self._decoded(level.anchors, deltas)
             for level, deltas in zip(levels, made[1::2], strict=True)
         ])  # fmt: skip
-        corners = np.clip(corners, 0, np.tile(_resized(network), 2)) * np.tile(scale, 2)
+        corners = np.clip(corners, 0, np.tile(resized(network), 2)) * np.tile(scale, 2)
         if not are_among(np.vstack(made[::2]), corners, given):
             return Close("what it gives on noise is not what its maps hold, decoded")
         labels, count = made[0].shape[1], len(corners)
         evidence = (
             f"it gives {', '.join(KINDS)} of open number",
             f"on noise they are all among {count} anchors of {len(levels)} maps, decoded",
+            f"{labels} labels from 0 on, which torchvision leaves to the background",
         )
         return Recognised(labels, evidence)
 
@@ -91,8 +99,8 @@ class TorchvisionRetinaNet(Family):
 
         def boxes(index: str) -> str:
             chosen = graph.op("Gather", base, index, axis=0)
-            made = self._decode(graph, chosen, graph.gather_rows(deltas, index), _resized(network))
-            return graph.op("Mul", made, graph.constant(np.tile(_scale(network), 2)))
+            made = self._decode(graph, chosen, graph.gather_rows(deltas, index), resized(network))
+            return graph.op("Mul", made, graph.constant(np.tile(scale_of(network), 2)))
 
         def label(index: str) -> str:
             return graph.op("ArgMax", graph.gather_rows(scores, index), axis=2, keepdims=0)
@@ -176,19 +184,3 @@ def _levels(model: onnx.ModelProto, scored_by: str) -> list[Level]:
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     return {value.name: shape_of(value) for value in inferred.value_info}
-
-
-def _resized(network: Network) -> tuple[int, int]:
-    """Return the (width, height) that the graph itself resizes its image to."""
-    shapes = _shapes(network.model)
-    for node in network.model.graph.node:
-        shape = shapes.get(node.output[0], ()) if node.op_type == "Resize" else ()
-        if len(shape) == 4 and shape[1] == 3:  # noqa: PLR2004
-            return int(shape[3]), int(shape[2])
-    return network.size_wh
-
-
-def _scale(network: Network) -> npt.NDArray[np.float32]:
-    """Return what brings x and y of the resized image back to the input."""
-    scale = np.array(network.size_wh) / _resized(network)
-    return scale.astype(np.float32)

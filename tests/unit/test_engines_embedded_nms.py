@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from engines.embedded_nms import cuts
+from engines.embedded_nms import cuts, overlap
 from engines.errors import ModelError
 from engines.graph import GraphBuilder
 from tests import by_hand, networks, networks_detr, networks_yolo
@@ -94,6 +95,24 @@ def test_the_overlap_of_the_older_plugin_is_kept(tmp_path):
     node.op_type, node.attribute[0].name = "BatchedNMS_TRT", "iouThreshold"
 
     assert by_hand.understood(tmp_path, model).iou == 0.6
+
+
+def test_an_overlap_inside_a_branch_is_read():
+    limit = numpy_helper.from_array(np.float32([0.55]))
+    graph = helper.make_graph(
+        [
+            helper.make_node("Constant", [], ["iou"], value=limit),
+            helper.make_node("NonMaxSuppression", ["b", "s", "most", "iou"], ["kept"]),
+        ],
+        "some",
+        [],
+        [helper.make_tensor_value_info("kept", TensorProto.INT64, None)],
+    )
+    model = helper.make_model(helper.make_graph([], "net", [], []))
+    branches = {"then_branch": graph, "else_branch": helper.make_graph([], "none", [], [])}
+    model.graph.node.append(helper.make_node("If", ["any"], ["kept"], **branches))
+
+    assert overlap(model) == 0.55
 
 
 def test_predictions_no_family_knows_are_refused_with_the_way_to_export_them(tmp_path):

@@ -64,6 +64,41 @@ def test_boxes_decoded_behind_the_threshold_are_refused(tmp_path):
         by_hand.understood(tmp_path, torchvision(decoded_late=True))
 
 
+def resizing(model, size_wh):
+    """Let a network take frames of another size, resize them, and scale its boxes back."""
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = "resized" if name == "images" else name
+    graph = GraphBuilder(model, "fit/")
+    sides = graph.constant([1, 3, SIZE[1], SIZE[0]], np.int64)
+    model.graph.node.append(onnx.helper.make_node("Resize", ["images", "", "", sides], ["resized"]))
+    model.graph.node.insert(0, model.graph.node.pop())
+    for dimension, side in zip(
+        model.graph.input[0].type.tensor_type.shape.dim[2:], size_wh[::-1], strict=True
+    ):
+        dimension.dim_value = side
+    back = np.tile(np.divide(size_wh, SIZE), 2)
+    made = graph.op("Mul", "boxes", graph.constant(back))
+    graph.publish(made, "boxes")
+    return model
+
+
+@pytest.mark.parametrize("export", [torchvision, dense], ids=["SSD", "RetinaNet"])
+def test_boxes_of_an_image_that_the_graph_resizes_are_brought_back(tmp_path, export):
+    model, pixels = resizing(export(labels=1), (96, 48)), by_hand.frame((96, 48))
+    adapted = by_hand.understood(tmp_path, model)
+
+    fed = (pixels[:, :, ::-1].astype(np.float32) / 255).transpose(2, 0, 1)[None]
+    boxes, scores, _ = by_hand.session(model).run(["boxes", "scores", "labels"], {"images": fed})
+    found, heard, _ = by_hand.detected(adapted, pixels)
+
+    assert adapted.input.width == 96
+    assert len(boxes) > 3
+    for box, score in zip(boxes, scores, strict=True):
+        apart = np.abs(found - box).max(1) + np.abs(heard - score)
+        assert apart.min() < 0.01
+
+
 # --- RetinaNet and FCOS: boxes are decoded behind the threshold
 
 
