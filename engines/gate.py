@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engines.inspection import Adapted
     from engines.search import Searched
 
-SEARCH_FRAMES = 64
+SEARCH_FRAMES = 40
 _AIMS = (0.95, 0.95, 0.85)
 """Share of a limit that a search aims at; the next where the held-out frames say it was not enough.
 """

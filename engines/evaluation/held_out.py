@@ -103,35 +103,19 @@ def set_aside(
     """Return up to `count` frames to search on, and the frames that are left to judge on.
 
     A search that looked at all held-out frames would pass its own examination. So it gets half of
-    those that show something, of the annotated ones where there are any. Without annotations it
-    gets frames of the calibration besides: weights were rounded for these, so they show less of the
-    loss, but a choice that rests on few detections is chance.
+    those that show something, of the annotated ones where there are any; where they are few, frames
+    of the calibration, though its weights were rounded for these: they show less of the loss.
     """
     showing = _detecting(held.raw)
     annotated = [place for place in held.annotated[0] if place in showing]
-    if len(annotated) > 1:
-        return _shared(held, _spread(annotated[1::2], count))
-    if len(showing) < ENOUGH:
-        return _calibrated(adapted, chosen, count, progress), held
-    aside, left = _shared(held, _spread(showing[1::2], count))
-    if (missing := count - len(aside.frames)) > 0:
-        seen = _calibrated(adapted, chosen, missing, progress)
-        truths, raw = aside.truths + seen.truths, _joined(aside.raw, seen.raw)
-        aside = HeldOut(aside.frames + seen.frames, truths, raw)
-    return aside, left
-
-
-def _shared(held: HeldOut, taken: Sequence[int]) -> tuple[HeldOut, HeldOut]:
-    """Return these frames, and the others."""
-    return held.only(taken), held.only([i for i in range(len(held.frames)) if i not in taken])
-
-
-def _calibrated(adapted: Adapted, chosen: Selection, count: int, progress: Progress) -> HeldOut:
-    """Return up to so many frames of the calibration, of those that show something if any do."""
+    offered = annotated if len(annotated) > 1 else showing
+    if len(annotated) > 1 or len(showing) >= ENOUGH:
+        taken = _spread(offered[1::2], count)
+        return held.only(taken), held.only([i for i in range(len(held.frames)) if i not in taken])
     raw = float_detections(adapted, chosen.calibration, progress)
     taken = _spread(_detecting(raw) or range(len(chosen.calibration)), count)
     frames = [chosen.calibration[index] for index in taken]
-    return HeldOut(frames, _unknown(frames), _rows(raw, taken))
+    return HeldOut(frames, _unknown(frames), _rows(raw, taken)), held
 
 
 def _spread(items: Sequence[int], count: int) -> list[int]:

@@ -104,20 +104,3 @@ def test_without_annotations_it_gets_calibration_frames_that_show_something(monk
 
     assert numbers(aside.frames) == [2, 4]
     assert left is held
-
-
-def test_to_half_of_many_held_out_frames_it_gets_calibration_frames_as_well(monkeypatch):
-    monkeypatch.setattr(
-        held_out,
-        "float_detections",
-        lambda adapted, frames, progress: raw_detections(*([(BOX, 0.9, 0)] for _ in frames)),
-    )
-    frames = [frame(number) for number in range(40)]
-    raw = raw_detections(*([(BOX, 0.9, 0)] for _ in frames))
-    held = held_out.HeldOut(frames, [None for _ in frames], raw)
-
-    aside, left = held_out.set_aside(None, selection([51, 52, 53, 54], []), held, 22, None)
-
-    assert numbers(aside.frames) == [*range(1, 40, 2), 51, 54]
-    assert numbers(left.frames) == [*range(0, 40, 2)]
-    assert len(aside.truths) == len(aside.raw.scores) == 22
