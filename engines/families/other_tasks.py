@@ -15,8 +15,6 @@ _ULTRALYTICS = {"segment", "pose", "obb", "classify", "semantic", "depth"}
 _REMEDY = "train and export the detection model of the same family"
 _CLASSIFIES, _ROWS, _MAPS = 2, 3, 4
 """Ranks: scores of labels, a candidate per row or column, masks."""
-_ROTATED = 7
-"""Columns of what is left of a rotated box after NMS: with the score, the label and the angle."""
 
 
 def refuse_stated(network: Network) -> None:
@@ -49,6 +47,4 @@ def _task(network: Network) -> str | None:
     (shape,) = shapes
     if len(shape) == _CLASSIFIES and isinstance(shape[1], int):
         return "one row and no boxes, so it is for classification"
-    if len(shape) == _ROWS and shape[2] == _ROTATED and isinstance(shape[1], int):
-        return "rows of 7 numbers, as rotated boxes have with their angle"
     return None

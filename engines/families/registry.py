@@ -79,7 +79,7 @@ def recognise(network: Network, name: str | None = None) -> tuple[Family, Recogn
         return sure[0]
     if fitting:
         raise _undecided(network, fitting)
-    if not any(isinstance(reason, Close) for reason in reasons.values()):
+    if name is None and not any(isinstance(reason, Close) for reason in reasons.values()):
         refuse_seen(network)
     raise _unknown(network, reasons)
 

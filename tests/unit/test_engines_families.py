@@ -112,10 +112,6 @@ def classifier(model):
     )
 
 
-def rotated_end_to_end(model):
-    return replace_output(model, lambda g, o: g.slice(g.reshape(o, (1, -1, 7)), 1, 0, 30))
-
-
 def stripped(model):
     del model.metadata_props[:]
     return model
@@ -126,7 +122,6 @@ def stripped(model):
     [
         (with_masks(stripped(networks.ultralytics())), "parts of masks, so it is for segmentation"),
         (classifier(networks.yolox()), "one row and no boxes, so it is for classification"),
-        (rotated_end_to_end(stripped(networks.ultralytics())), "as rotated boxes have"),
     ],
 )
 def test_outputs_of_another_task_are_refused_as_that_without_metadata(tmp_path, model, says):
