@@ -8,18 +8,14 @@ figure that matters is the ratio: how much of the bare session's frames per seco
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from edge.config import AisleView, CameraConfig, Config, MqttConfig, OutboxConfig
 from edge.detector.bundle import PLAN, load_bundle
@@ -33,6 +29,7 @@ from edge.reporting.topics import Topics
 from edge.service.detection import turn
 from edge.service.pipeline import Pipeline
 from edge.tools.amounts import count, seconds, threads
+from edge.tools.bench_report import WAIT, WORK, Round, median, paced, report_of, table
 from edge.tools.trtexec import queries_per_second
 
 if TYPE_CHECKING:
@@ -56,21 +53,6 @@ FRAME_S = 5.0
 """Longest wait for a source's next frame."""
 KEPT = 8
 """The pipeline's last frames, on which the bare session runs."""
-WAIT, WORK = "wait for a frame", "inference and decoding"
-WAITING = 0.2
-"""Share of its time from which on the detector is said to wait for the source."""
-
-
-@dataclass(slots=True)
-class Round:
-    """One turn of the pipeline and one of the bare session."""
-
-    pipeline_fps: float
-    bare_fps: float
-    latencies_ms: list[float] = field(default_factory=list)
-    """Of the pipeline's frames: from the grab to the messages in the outbox."""
-    bare_ms: list[float] = field(default_factory=list)
-    stages_ms: dict[str, list[float]] = field(default_factory=dict)
 
 
 class _Report(threading.Thread):
@@ -252,57 +234,12 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         bench.round(arguments.seconds / 2)  # warm-up, not counted
         rounds = [bench.round(arguments.seconds) for _ in range(arguments.rounds)]
-        report = _report(bundle, serving.description, rounds, bench.report_stages_ms())
+        report = report_of(bundle, serving.description, rounds, bench.report_stages_ms())
         on_plan = engine.part == PLAN
     if on_plan and (qps := queries_per_second(bundle)):
         report["trtexec_fps"] = qps
         report["ratio_to_trtexec"] = round(median([r.pipeline_fps for r in rounds]) / qps, 4)
-    print(json.dumps(report, indent=1) if arguments.json else _table(report))
-    if note := _paced(report):
+    print(json.dumps(report, indent=1) if arguments.json else table(report))
+    if note := paced(report):
         print(f"edge: {note}", file=sys.stderr)
     return 0
-
-
-def _paced(report: dict[str, Any]) -> str:
-    """Say so where the detector waited for the source: then the ratio is not the pipeline's."""
-    waited, worked = (report["stages_ms"][name] for name in (WAIT, WORK))
-    if waited < WAITING * (waited + worked):
-        return ""
-    return (
-        f"the source gave {report['pipeline_fps']:.0f} frames a second, fewer than are detected "
-        "here: the ratio says how slow it is; measure on a file:///video.mp4?loop=1"
-    )
-
-
-def _report(
-    bundle: Bundle, runtime: str, rounds: list[Round], reporting: dict[str, float]
-) -> dict[str, Any]:
-    latencies = [ms for r in rounds for ms in r.latencies_ms]
-    names = rounds[0].stages_ms
-    return {
-        "bundle": f"{bundle.passport.name} {bundle.passport.version}",
-        "runtime": runtime,
-        "rounds": len(rounds),
-        "frames": len(latencies),
-        "pipeline_fps": median([r.pipeline_fps for r in rounds]),
-        "bare_fps": median([r.bare_fps for r in rounds]),
-        "ratio": median([r.pipeline_fps / r.bare_fps for r in rounds]),
-        "ratio_lowest": round(min(r.pipeline_fps / r.bare_fps for r in rounds), 4),
-        "ratio_highest": round(max(r.pipeline_fps / r.bare_fps for r in rounds), 4),
-        "latency_ms": {f"p{p}": round(float(np.percentile(latencies, p)), 2) for p in (50, 95, 99)},
-        "bare_ms": median([ms for r in rounds for ms in r.bare_ms]),
-        "stages_ms": {
-            name: median([ms for r in rounds for ms in r.stages_ms[name]]) for name in names
-        }
-        | reporting,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }
-
-
-def median(values: list[float]) -> float:
-    """Return the median, to four places."""
-    return round(float(np.median(values)), 4)
-
-
-def _table(report: dict[str, Any]) -> str:
-    return "\n".join(f"{key:<16} {value}" for key, value in report.items())
