@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
 
 JPEG_MOST = 64_000
-"""Bytes: in base64, with up to 300 objects, an answer stays below 128 KiB: any broker takes that."""
+"""Bytes: in base64, with up to 300 objects, an answer stays below 128 KiB: any broker takes it."""
 _PICTURE_S = 5.0
 _LONGEST_WAIT_S = 60.0
 """For a picture of a camera that is looked at every few minutes: other commands wait meanwhile."""
