@@ -7,8 +7,9 @@ candidates' scores change by adds up over the ranges (effects.py), and each can 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,14 @@ from calibration.steps import STEP
 from engines.effects import FLOOR, candidates_of, scores_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from calibration.measured import Measured
     from edge.frame import Image
 
     Errors = npt.NDArray[np.float64]
+
+_T = TypeVar("_T")
 
 FACTORS = (1.0, 0.55, 0.7, 0.8, 0.9, 1.12, 1.25, 1.5)
 """Of a step, its own first: below 1 cuts off more and rounds finer. A neighbour's scores differ by
@@ -31,12 +34,14 @@ chance as much as by rule, so nothing is gained by finer ones."""
 _MOST = 16
 """Ranges whose step is searched, the worst ones: most of the loss."""
 _WORK = 2e12
-"""Multiplications that the search of these may take in one encoding, about. A count and no clock.
-"""
-_FRAMES = (8, 16)
+"""Multiplications that looking at all ranges of one encoding may take, about, and again searching
+the worst. A count and no clock."""
+_FRAMES = (6, 16)
 """Of the calibration, that show something, on which they are searched: at least and at most."""
-_FEW = 4
-"""Frames on which all ranges are looked at, to find the worst."""
+_FEW = (2, 4)
+"""Those on which all ranges are looked at, to find the worst."""
+_AT_ONCE = 2
+"""Ranges: while one's graph is written and opened, another's runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +93,29 @@ def factors(
     ranges = measured.ranges(encoding)
     worst = min(_MOST, len(ranges))
     name = candidates_of(measured.model)
-    reference = scores_of(measured.model, name, measured.frames)
-    scores = _Scores(name, measured.frames, reference).spread(_within(measured, worst))
-    few, total = scores.spread(_FEW), len(ranges) + worst
-    loss: dict[tuple[str, ...], float] = {}
-    for number, tensors in enumerate(ranges):
-        loss[tensors] = float(few.errors(measured, encoding, tensors, FACTORS[:1]).sum())
-        done(number + 1, total)
-    found: dict[str, float] = {}
-    order = sorted(ranges, key=lambda tensors: (-loss[tensors], tensors))
-    for number, tensors in enumerate(order[:worst]):
-        if best := agreed(scores.errors(measured, encoding, tensors, FACTORS)):
-            found[tensors[0]] = FACTORS[best]
-        done(len(ranges) + number + 1, total)
-    return found
+    scores = _Scores(name, measured.frames, scores_of(measured.model, name, measured.frames))
+    few = scores.spread(_within(measured, len(ranges), _FEW))
+    scores = scores.spread(_within(measured, worst * len(FACTORS), _FRAMES))
+
+    def look(tensors: tuple[str, ...]) -> float:
+        return float(few.errors(measured, encoding, tensors, FACTORS[:1]).sum())
+
+    def best(tensors: tuple[str, ...]) -> int:
+        return agreed(scores.errors(measured, encoding, tensors, FACTORS))
+
+    def told(results: Iterator[_T], before: int) -> Iterator[_T]:
+        for number, result in enumerate(results):
+            done(before + number + 1, len(ranges) + worst)
+            yield result
+
+    pool = ThreadPoolExecutor(_AT_ONCE, "range")
+    try:
+        loss = dict(zip(ranges, told(pool.map(look, ranges), 0), strict=True))
+        order = sorted(ranges, key=lambda tensors: (-loss[tensors], tensors))[:worst]
+        rows = told(pool.map(best, order), len(ranges))
+        return {x[0]: FACTORS[row] for x, row in zip(order, rows, strict=True) if row}
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C waits for what is under way, and no more
 
 
 def agreed(errors: Errors) -> int:
@@ -116,7 +130,7 @@ def agreed(errors: Errors) -> int:
     return int(np.argmin(errors.sum(axis=1)))
 
 
-def _within(measured: Measured, ranges: int) -> int:
-    """Return on how many frames to search so many ranges."""
-    once = max(measured.multiplications * ranges * len(FACTORS), 1.0)
-    return int(min(max(_WORK / once, _FRAMES[0]), _FRAMES[1]))
+def _within(measured: Measured, runs: int, frames: tuple[int, int]) -> int:
+    """Return on how many frames to make so many runs, at least and at most `frames`."""
+    once = max(measured.multiplications * runs, 1.0)
+    return int(min(max(_WORK / once, frames[0]), frames[1]))

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 LARGEST_SHARE = 0.5
 """Of all multiplications: with more than that in float it is no INT8 model any more."""
-_SINGLES = 16
+_SINGLES = 6
 """Layers that are tried in INT8 one by one, those of the most multiplications: beyond them there is
-little to win."""
+little to win, and each that goes back because some thirty frames allow it may be missed on others.
+"""
 _EASIEST = 1.5
 """How much more of a limit the search's own frames may be taken to use up than the others."""
 _SMALL = 0.002

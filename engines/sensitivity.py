@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from engines.images import Progress
     from engines.search import Searched
 
-_WORK = 1e13
+_WORK = 5e12
 """Multiplications that the search of one graph may take, about, twice: to try the layers, and to
 try encodings. A count and no clock: the same inputs end in the same layers on any machine."""
 _LOOKED_AT = (4, 16)
 """Frames of the search, at least and at most, on which each layer is tried by itself."""
-_TRIES = (20, 100)
+_TRIES = (20, 60)
 """Encodings that are run for one graph, at most, of large networks and of small ones."""
 
 
