@@ -37,6 +37,8 @@ _IPV6 = r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[^\s/@:\[\]\x00-\x1f\x7f]+
 _SMALLEST_POLYGON = 3
 _SMALLEST_AREA = 1e-6
 _SECURE_MQTT = 8883
+MOST_THREADS = 256
+"""Of inference: more than any board has cores."""
 
 
 def _host_name() -> str:
@@ -239,7 +241,7 @@ class Config(_Section):
     device: TopicLevel = Field(default_factory=_host_name, validate_default=True)
     bundle: FilePath
     runtime: Literal["auto", "tensorrt", "onnxruntime"] = "auto"
-    threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
     """Inference threads of a CPU runtime; None: chosen for this machine."""
     cameras: Annotated[tuple[CameraConfig, ...], Field(min_length=1)]
     mqtt: MqttConfig

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from edge import __version__
+from edge.tools.amounts import positive
 
 _SMALLEST, _LARGEST = 32, 4096
 _GREYS = 255
@@ -109,7 +110,7 @@ def _add_feeding(words: argparse.ArgumentParser) -> None:
     fed.add_argument("--pad", type=_grey, metavar="0..255", help="grey of the bars")
     fed.add_argument("--colours", choices=("RGB", "BGR"), help="their order")
     fed.add_argument(
-        "--scale", type=_positive, metavar="F", help="a pixel is multiplied by this first"
+        "--scale", type=positive, metavar="F", help="a pixel is multiplied by this first"
     )
     fed.add_argument("--mean", type=_triple, metavar="A,B,C", help="then this is subtracted")
     fed.add_argument("--std", type=_divisors, metavar="A,B,C", help="then it is divided by this")
@@ -125,13 +126,6 @@ def _count(text: str) -> int:
     if not re.fullmatch(r"\d{1,4}", text) or not 0 < int(text) <= _PROPOSALS:
         raise argparse.ArgumentTypeError(f"expected 1 to {_PROPOSALS}, found {text!r}")
     return int(text)
-
-
-def _positive(text: str) -> float:
-    value = _amount(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
-    return value
 
 
 def _triple(text: str) -> tuple[float, float, float]:

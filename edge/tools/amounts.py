@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 
+from edge.config import MOST_THREADS
+
 _PORTS = 65535
-_THREADS = 256
 
 
 def count(text: str) -> int:
@@ -16,7 +17,7 @@ def count(text: str) -> int:
 
 def threads(text: str) -> int:
     """Return a number of threads, as many as a configuration may ask for."""
-    return _whole(text, f"1 to {_THREADS} threads", _THREADS)
+    return _whole(text, f"1 to {MOST_THREADS} threads", MOST_THREADS)
 
 
 def port(text: str) -> int:
@@ -30,12 +31,24 @@ def _whole(text: str, expected: str, most: int) -> int:
     return int(text)
 
 
-def seconds(text: str) -> float:
-    """Return a length of time above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+def positive(text: str) -> float:
+    """Return a number above 0, a length of time for example."""
+    value = _number(text)
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
     return value
+
+
+def share(text: str) -> float:
+    """Return a share of something, 0 to 1."""
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1, found {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -28,7 +28,7 @@ from edge.reporting.outbox import Outbox
 from edge.reporting.topics import Topics
 from edge.service.detection import turn
 from edge.service.pipeline import Pipeline
-from edge.tools.amounts import count, seconds, threads
+from edge.tools.amounts import count, positive, threads
 from edge.tools.bench_report import WAIT, WORK, Round, median, paced, report_of, table
 from edge.tools.trtexec import queries_per_second
 
@@ -219,7 +219,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=threads, help="inference threads (default: this machine's)"
     )
     parser.add_argument("--rounds", type=count, default=7)
-    parser.add_argument("--seconds", type=seconds, default=2.0, help="of pipeline, in each round")
+    parser.add_argument("--seconds", type=positive, default=2.0, help="of pipeline, in each round")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
 
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the detector to run; default: the built-in one",
     )
     parser.add_argument("--port", type=amounts.port, help="the broker's port; default: a free one")
-    parser.add_argument("--seconds", type=amounts.seconds, help="end by itself after so long")
+    parser.add_argument("--seconds", type=amounts.positive, help="end by itself after so long")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,14 @@ _LEFT = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
 _RIGHT = [[0.5, 0], [1, 0], [1, 1], [0.5, 1]]
 
 
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes what comes twice twice: a configuration with aliases is not read."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        del data
+        return True
+
+
 def write_config(
     sources: Sequence[str], bundle: Path | None, broker: tuple[str, int], folder: Path
 ) -> Path:
@@ -47,7 +54,7 @@ def write_config(
     }
     path = folder / "aisle-edge.yaml"
     path.touch(mode=0o600)  # a source may hold a camera's password
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    path.write_text(yaml.dump(config, Dumper=_WithoutAliases, sort_keys=False))
     return path
 
 
@@ -68,9 +75,8 @@ def _given(sources: Sequence[str]) -> list[dict[str, Any]]:
             "name": f"camera-{number}",
             "source": source,
             "aisles": [
-                # Lists of their own: one that comes twice would become an alias, which is not read.
-                {"id": f"{2 * number - 1:02}", "zone": copy.deepcopy(_LEFT)},
-                {"id": f"{2 * number:02}", "zone": copy.deepcopy(_RIGHT)},
+                {"id": f"{2 * number - 1:02}", "zone": _LEFT},
+                {"id": f"{2 * number:02}", "zone": _RIGHT},
             ],
         }
         for number, source in enumerate(sources, start=1)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge.detector.bundle import PORTABLE_GRAPH, TENSORRT_GRAPH
+from edge.tools import amounts
 from engines.zoo import command, scenes, scoring
 from engines.zoo.dataset import Dataset
 from engines.zoo.finished import FINISHED, LABELS_FILE
@@ -130,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         help="onnxruntime: no graph for TensorRT",
     )  # fmt: skip
     parser.add_argument("--version", dest="version_", default="1.0.0", metavar="V")
-    parser.add_argument("--workers", type=command.count, default=2, help="processes that draw")
+    parser.add_argument("--workers", type=amounts.count, default=2, help="processes that draw")
     return parser
 
 

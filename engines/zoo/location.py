@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from edge.capture.shelf_world.splits import Locations, Split
 from edge.detector.bundle import PORTABLE_GRAPH, load_bundle
+from edge.tools import amounts
 from engines.errors import BuildError
 from engines.zoo import command, scenes, scoring
 from engines.zoo.dataset import Dataset, Jitter
@@ -191,10 +192,10 @@ def _drawn(name: str, done: int, count: int) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engines.zoo.location", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where everything is kept, resumed")
-    parser.add_argument("--steps", type=command.count, default=900)
-    parser.add_argument("--batch", type=command.count, default=8)
+    parser.add_argument("--steps", type=amounts.count, default=900)
+    parser.add_argument("--batch", type=amounts.count, default=8)
     parser.add_argument("--weights", type=Path, help="a third arm: a YOLO as it is, not trained")
-    parser.add_argument("--workers", type=command.count, default=2, help="processes that draw")
+    parser.add_argument("--workers", type=amounts.count, default=2, help="processes that draw")
     return parser
 
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from edge.capture.shelf_world.splits import GRID
 from edge.detector.bundle import PORTABLE_GRAPH, Thresholds, load_bundle
 from edge.detector.onnxruntime import OnnxRuntime
+from edge.tools import amounts
 from engines.zoo import command
 from engines.zoo.dataset import Dataset, fitted
 
@@ -237,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engines.zoo.scoring", description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="COCO folders")
-    parser.add_argument("--threads", type=command.count, default=2)
+    parser.add_argument("--threads", type=amounts.count, default=2)
     return command.ended("scoring", partial(_run, parser.parse_args(argv)))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.errors import StartError
+from edge.tools import amounts
 from engines.zoo import command, scenes
 from engines.zoo.dataset import Dataset
 from engines.zoo.finished import FINISHED
@@ -82,17 +83,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path("shelf-world"), help="frames, drawn once")
     parser.add_argument("--coco", type=Path, help="a COCO folder to learn from instead")
     parser.add_argument("--from", dest="weights", type=Path, help="weights to begin with")
-    parser.add_argument("--steps", type=command.count, help="default: the network's own")
-    parser.add_argument("--batch", type=command.count)
-    parser.add_argument("--rate", type=command.positive)
+    parser.add_argument("--steps", type=amounts.count, help="default: the network's own")
+    parser.add_argument("--batch", type=amounts.count)
+    parser.add_argument("--rate", type=amounts.positive)
     parser.add_argument(
-        "--settle", type=command.share, default=0.0, metavar="SHARE",
+        "--settle", type=amounts.share, default=0.0, metavar="SHARE",
         help="of the steps, the last ones, on frames nearly as they are",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=command.count, default=2)
-    parser.add_argument("--workers", type=command.count, default=2, help="processes that draw")
+    parser.add_argument("--threads", type=amounts.count, default=2)
+    parser.add_argument("--workers", type=amounts.count, default=2, help="processes that draw")
     return parser
 
 
