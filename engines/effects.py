@@ -7,6 +7,7 @@ know what the rest of the network makes of it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     import onnx
+    from typing_extensions import Self
 
     from edge.frame import Image
 
@@ -26,24 +28,55 @@ FLOOR = THRESHOLD / 2
 """From this score on a candidate counts: what is below can hardly become a detection."""
 
 
-def effects(
-    graph: onnx.ModelProto,
-    alone: Iterable[tuple[str, onnx.ModelProto]],
-    frames: Sequence[Image],
-    done: Callable[[int], None],
-) -> dict[str, float]:
-    """Return each layer's mean squared change of the scores that a float contract graph gives.
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a float contract graph makes of the candidates, before NMS, on some frames."""
 
-    `alone` yields a layer's name and the graph with that layer in 8 bits; `frames` are letterboxed,
-    uint8 (H, W, 3) BGR each. Only candidates that count in float are looked at, before NMS.
+    graph: onnx.ModelProto
+    name: str
+    """The tensor of the candidates' scores."""
+    frames: Sequence[Image]
+    """Letterboxed, uint8 (H, W, 3) BGR each."""
+    reference: npt.NDArray[np.float32]
+    """(frames, candidates)."""
+
+    @classmethod
+    def of(cls, graph: onnx.ModelProto, frames: Sequence[Image]) -> Self:
+        """Run the graph on the frames."""
+        name = candidates_of(graph)
+        return cls(graph, name, frames, scores_of(graph, name, frames))
+
+    @property
+    def heard(self) -> npt.NDArray[np.bool_]:
+        """Which candidates count, (frames, candidates)."""
+        return np.asarray(self.reference >= FLOOR, np.bool_)
+
+    def spread(self, count: int) -> Self:
+        """Return so many of the frames, or all if there are less, of those that show something."""
+        showing = np.flatnonzero(self.heard.any(axis=1))
+        showing = showing if len(showing) else np.arange(len(self.frames))
+        return self.at(
+            showing[np.unique(np.linspace(0, len(showing) - 1, count).round().astype(int))]
+        )
+
+    def at(self, places: npt.NDArray[np.intp]) -> Self:
+        """Return these of the frames."""
+        frames = [self.frames[place] for place in places]
+        return replace(self, frames=frames, reference=self.reference[places])
+
+
+def effects(
+    scores: Scores, alone: Iterable[tuple[str, onnx.ModelProto]], done: Callable[[int], None]
+) -> dict[str, float]:
+    """Return each layer's mean squared change of the scores that the float graph gives.
+
+    `alone` yields a layer's name and the graph with that layer in 8 bits.
     """
-    name = candidates_of(graph)
-    reference = scores_of(graph, name, frames)
-    heard = reference >= min(FLOOR, float(reference.max()))
+    heard = scores.reference >= min(FLOOR, float(scores.reference.max()))
     found = {}
     for number, (layer, changed) in enumerate(alone):
-        difference = (scores_of(changed, name, frames) - reference)[heard]
-        found[layer] = float(np.mean(np.square(difference, dtype=np.float64)))
+        change = scores_of(changed, scores.name, scores.frames) - scores.reference
+        found[layer] = float(np.mean(np.square(change[heard], dtype=np.float64)))
         done(number + 1)
     return found
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from calibration.measured import CPU, TENSORRT, Calibrated
 from edge.detector.bundle import PORTABLE_GRAPH, TENSORRT_GRAPH
+from engines.effects import Scores
 from engines.range_search import factors
 from engines.recentre import Recentre
 
@@ -37,6 +39,11 @@ class Encodings:
             lambda done: progress("measuring scores", done, total),
         )
 
+    @cached_property
+    def scores(self) -> Scores:
+        """The float graph's, on the calibration frames: only a search needs them."""
+        return Scores.of(self.measured.model, self.measured.frames)
+
     def one(self, part: str, in_float: Sequence[str]) -> onnx.ModelProto:
         """Return the graph of a part, with these layers in float."""
         if part == TENSORRT_GRAPH:
@@ -46,7 +53,9 @@ class Encodings:
     def refine(self, part: str, progress: Progress) -> None:
         """Choose the ranges of a part by what they do to detections."""
         encoding, told = ENCODINGS[part], f"trying the ranges of {part}"
-        found = factors(self.measured, encoding, lambda done, of: progress(told, done, of))
+        found = factors(
+            self.measured, self.scores, encoding, lambda done, of: progress(told, done, of)
+        )
         self.measured = self.measured.rescaled(encoding, found)
 
     def both(self, in_float: Mapping[str, Sequence[str]] | None) -> Calibrated:

@@ -10,14 +10,16 @@ from edge.detector import bundle
 from edge.detector.golden import FLOAT
 from engines.encodings import Encodings
 from engines.errors import BudgetError
-from engines.evaluation import held_out, location
+from engines.evaluation import location
 from engines.evaluation.budget import Budget, worst_labels
 from engines.evaluation.evaluated import Judge, refuse_blind
 from engines.evaluation.location import Location
-from engines.sensitivity import Sensitivity
+from engines.evaluation.views import widened
+from engines.search import MOST_TRIED, Search
+from engines.sensitivity import candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import onnx
@@ -31,13 +33,9 @@ if TYPE_CHECKING:
     from engines.inspection import Adapted
     from engines.search import Searched
 
-SEARCH_FRAMES = 40
-_AIMS = (0.95, 0.95, 0.85)
-"""Share of a limit that a search aims at; the next where the held-out frames say it was not enough.
-"""
 _PLACE = 1.5
 """What a graph is taken to use up that is blind in one place only: what is lost there does not tell
-how much less noise would bring it back, so each search asks for a third less."""
+how much less noise would bring it back, so a search asks for a third less."""
 _WORST_CHECKS, _WORST_LAYERS = 4, 3
 
 
@@ -85,36 +83,64 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """Graphs, and how they were judged: wherever things stand, too, once all else holds."""
+    """How one graph was judged: wherever things stand, too, once all else holds."""
 
-    calibrated: Calibrated
-    graded: Mapping[str, Graded]
+    graded: Graded
     where: Location | None
 
     @property
-    def held(self) -> bool:
-        """Whether the budget holds, and in the worst place, too."""
-        return self.where is not None and not self.missed
+    def use(self) -> float:
+        """Share of the tightest limit that is used up."""
+        blind = self.where is not None and not all(check.held for check in self.where.checks())
+        return _PLACE if blind else self.graded.use
 
-    @property
-    def missed(self) -> dict[str, float]:
-        """Share of the tightest limit that each graph uses up which does not hold."""
-        checks = () if self.where is None else self.where.checks()
-        lost = {check.part for check in checks if not check.held}
-        return {
-            part: _PLACE if seen.held else seen.use
-            for part, seen in self.graded.items()
-            if part in lost or not seen.held
-        }
 
-    def known(self, part: str, searched: Mapping[str, Searched]) -> tuple[str, ...] | None:
-        """Return the layers in float from which a search goes on; None where it begins anew.
+class _Trial:
+    """Tries encodings on the frames of the verdict."""
 
-        A graph that is short of nothing but a place has to use up less than it does.
-        """
-        if part in searched:
-            return searched[part].names
-        return () if self.graded[part].held else None
+    def __init__(
+        self, adapted: Adapted, encodings: Encodings, judge: Judge, progress: Progress
+    ) -> None:
+        self._adapted = adapted
+        self._encodings = encodings
+        self._judge = judge
+        self._progress = progress
+
+    def judged(self, part: str, graph: onnx.ModelProto) -> _Tried:
+        """Judge a graph; wherever things stand only if all else holds."""
+        graded = self._judge.grade(part, graph, self._progress)
+        where = self.located(graph, graded) if graded.held else None
+        return _Tried(graded, where)
+
+    def located(self, graph: onnx.ModelProto, graded: Graded) -> Location:
+        """Say how well a graph finds things wherever they stand."""
+        return location.evaluate(
+            {FLOAT: self._adapted.graph, graded.part: graph},
+            self._judge.held_out,
+            {graded.part: graded.raw},
+            self._adapted.input.pad,
+            self._progress,
+        )
+
+    def settled(self, part: str) -> tuple[_Tried, Searched | None]:
+        """Return how a graph was judged with as few layers in float as its budget allows."""
+        tried = self._with(part, ())
+        if tried.use <= 1:
+            return tried, None
+        self._encodings.refine(part, self._progress)
+        tried = self._with(part, ())
+        if tried.use <= 1:
+            return tried, None
+        search = Search(part, candidates(self._encodings, part, self._progress))
+        known = {search.names: tried}
+        while search.step(known[search.names].use):
+            told = f"searching {part}, {len(search.names)} layers in float"
+            self._progress(told, len(known) - 1, MOST_TRIED)
+            known[search.names] = self._with(part, search.names)
+        return known[search.names], search.found()
+
+    def _with(self, part: str, in_float: Sequence[str]) -> _Tried:
+        return self.judged(part, self._encodings.one(part, in_float))
 
 
 def pass_gate(
@@ -123,63 +149,43 @@ def pass_gate(
     """Return graphs that hold the budget, the fewest layers in float; raises `BudgetError`."""
     measured = measure(adapted.graph, chosen.calibration, progress)
     encodings = Encodings(measured, gate.parts, progress)
+    if gate.search:
+        held = widened(adapted, held, measured.multiplications, progress)
     judge = Judge(held, adapted.labels, gate.budget)
-    tried = _try(adapted, encodings.both({} if gate.search else None), judge, progress)
-    if gate.search and not tried.held:
-        for part in tried.missed:
-            encodings.refine(part, progress)
-        tried = _try(adapted, encodings.both({}), judge, progress)
-    all_int8 = tried.calibrated.cpu
+    trial = _Trial(adapted, encodings, judge, progress)
+    named: dict[str, tuple[str, ...]] | None = None
+    tried: dict[str, _Tried] = {}
     searched: dict[str, Searched] = {}
-    if gate.search and not tried.held:
-        aside, held = held_out.set_aside(adapted, chosen, held, SEARCH_FRAMES, progress)
-        looking = Judge(aside, adapted.labels, gate.budget)
-        search = Sensitivity(encodings, looking, gate.parts, progress)
-        judge = Judge(held, adapted.labels, gate.budget)
-        for aim in _AIMS:
-            for part, use in tried.missed.items():
-                searched[part] = search.fewest(part, aim, use, tried.known(part, searched))
-            named = {part: found.names for part, found in searched.items()}
-            tried = _try(adapted, encodings.both(named), judge, progress)
-            if tried.held:
-                break
-    refuse_blind(adapted.order.model.name, tried.graded)
+    if gate.search:
+        for part in gate.parts:
+            tried[part], found = trial.settled(part)
+            if found is not None:
+                searched[part] = found
+        named = {part: found.names for part, found in searched.items()}
+    calibrated = encodings.both(named)
+    graphs = _graphs(calibrated)
+    if not gate.search:
+        tried = {part: trial.judged(part, graph) for part, graph in graphs.items()}
+    graded = {part: seen.graded for part, seen in tried.items()}
+    refuse_blind(adapted.order.model.name, graded)
     passed = Passed(
         encodings.measured.layers,
-        all_int8,
-        tried.calibrated,
+        encodings.one(bundle.PORTABLE_GRAPH, ()),
+        calibrated,
         judge,
-        tried.graded,
-        tried.where or Location({}, {}),
+        graded,
+        Location({}, {}),
         searched,
-        judge.verdict(tried.graded, allow_drop=gate.allow_drop),
+        judge.verdict(graded, allow_drop=gate.allow_drop),
     )
     refuse_missed(adapted, passed, gate)
-    where = tried.where or _locate(adapted, tried.calibrated, tried.graded, judge, progress)
+    places = [
+        seen.where or trial.located(graphs[part], seen.graded) for part, seen in tried.items()
+    ]
+    where = location.together(places)
     passed = replace(passed, where=where, verdict=passed.verdict.also(where.checks()))
     refuse_missed(adapted, passed, gate)
     return passed
-
-
-def _try(adapted: Adapted, calibrated: Calibrated, judge: Judge, progress: Progress) -> _Tried:
-    graphs = _graphs(calibrated)
-    graded = {part: judge.grade(part, graph, progress) for part, graph in graphs.items()}
-    where = None
-    if all(seen.held for seen in graded.values()):
-        where = _locate(adapted, calibrated, graded, judge, progress)
-    return _Tried(calibrated, graded, where)
-
-
-def _locate(
-    adapted: Adapted,
-    calibrated: Calibrated,
-    graded: Mapping[str, Graded],
-    judge: Judge,
-    progress: Progress,
-) -> Location:
-    graphs = {FLOAT: adapted.graph, **_graphs(calibrated)}
-    raw = {part: seen.raw for part, seen in graded.items()}
-    return location.evaluate(graphs, judge.held_out, raw, adapted.input.pad, progress)
 
 
 def _graphs(calibrated: Calibrated) -> dict[str, onnx.ModelProto]:

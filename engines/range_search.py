@@ -8,7 +8,6 @@ candidates' scores change by adds up over the ranges (effects.py), and each can 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,13 +15,12 @@ import numpy.typing as npt
 
 from calibration.observe import INPUT, open_session
 from calibration.steps import STEP
-from engines.effects import FLOOR, candidates_of, scores_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from calibration.measured import Measured
-    from edge.frame import Image
+    from engines.effects import Scores
 
     Errors = npt.NDArray[np.float64]
 
@@ -44,64 +42,24 @@ _AT_ONCE = 2
 """Ranges: while one's graph is written and opened, another's runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Scores:
-    """What the float graph makes of the candidates, on the frames of the search."""
-
-    name: str
-    """The tensor of the candidates' scores."""
-    frames: Sequence[Image]
-    reference: npt.NDArray[np.float32]
-    """(frames, candidates)."""
-
-    def errors(
-        self, measured: Measured, encoding: str, tensors: Sequence[str], factors: Sequence[float]
-    ) -> Errors:
-        """Return the summed squared change of the scores, (factors, frames), in 8 bits alone."""
-        graph, step = measured.at_step(encoding, tensors, self.name)
-        session = open_session(graph)
-        found = np.zeros((len(factors), len(self.frames)))
-        for row, factor in enumerate(factors):
-            given = np.array(step * factor, np.float32)
-            for column, (frame, wanted) in enumerate(zip(self.frames, self.reference, strict=True)):
-                (scores,) = session.run([self.name], {INPUT: frame[np.newaxis], STEP: given})
-                change = (scores[0] - wanted)[wanted >= FLOOR]
-                found[row, column] = np.sum(np.square(change, dtype=np.float64))
-        return found
-
-    def spread(self, count: int) -> _Scores:
-        """Return so many of the frames, or all if there are less, of those that show something."""
-        showing = np.flatnonzero((self.reference >= FLOOR).any(axis=1))
-        showing = showing if len(showing) else np.arange(len(self.frames))
-        places = np.unique(np.linspace(0, len(showing) - 1, count).round().astype(np.intp))
-        return self.at(showing[places])
-
-    def at(self, places: npt.NDArray[np.intp]) -> _Scores:
-        """Return these of the frames."""
-        return replace(
-            self, frames=[self.frames[i] for i in places], reference=self.reference[places]
-        )
-
-
 def factors(
-    measured: Measured, encoding: str, done: Callable[[int, int], None]
+    measured: Measured, scores: Scores, encoding: str, done: Callable[[int, int], None]
 ) -> dict[str, float]:
     """Return by how much to multiply the step of which ranges, each named by its first tensor.
 
-    Only what the frames agree on is changed. `done` is told how many ranges were run, of how many.
+    Only what the frames of the float graph's `scores` agree on is changed. `done` is told how many
+    ranges were run, of how many.
     """
     ranges = measured.ranges(encoding)
     worst = min(_MOST, len(ranges))
-    name = candidates_of(measured.model)
-    scores = _Scores(name, measured.frames, scores_of(measured.model, name, measured.frames))
     few = scores.spread(_within(measured, len(ranges), _FEW))
     scores = scores.spread(_within(measured, worst * len(FACTORS), _FRAMES))
 
     def look(tensors: tuple[str, ...]) -> float:
-        return float(few.errors(measured, encoding, tensors, FACTORS[:1]).sum())
+        return float(_errors(few, measured, encoding, tensors, FACTORS[:1]).sum())
 
     def best(tensors: tuple[str, ...]) -> int:
-        return agreed(scores.errors(measured, encoding, tensors, FACTORS))
+        return agreed(_errors(scores, measured, encoding, tensors, FACTORS))
 
     def told(results: Iterator[_T], before: int) -> Iterator[_T]:
         for number, result in enumerate(results):
@@ -116,6 +74,26 @@ def factors(
         return {x[0]: FACTORS[row] for x, row in zip(order, rows, strict=True) if row}
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C waits for what is under way, and no more
+
+
+def _errors(
+    scores: Scores,
+    measured: Measured,
+    encoding: str,
+    tensors: Sequence[str],
+    factors: Sequence[float],
+) -> Errors:
+    """Return the summed squared change of the scores, (factors, frames), in 8 bits alone."""
+    graph, step = measured.at_step(encoding, tensors, scores.name)
+    session = open_session(graph)
+    found = np.zeros((len(factors), len(scores.frames)))
+    for row, factor in enumerate(factors):
+        given = np.array(step * factor, np.float32)
+        for column, frame in enumerate(scores.frames):
+            (changed,) = session.run([scores.name], {INPUT: frame[np.newaxis], STEP: given})
+            change = (changed[0] - scores.reference[column])[scores.heard[column]]
+            found[row, column] = np.sum(np.square(change, dtype=np.float64))
+    return found
 
 
 def agreed(errors: Errors) -> int:

@@ -1,4 +1,9 @@
-"""The fewest multiplications to keep in float32 for an accuracy: ranked, bisected, pruned."""
+"""The fewest multiplications to keep in float32 for an accuracy: ranked, then a few are tried.
+
+The scores' errors of all layers in 8 bits add up as squares (effects.py), so what is used up of a
+limit goes with the root of the effects that are left. One encoding tells how much that is, and so
+how far down the ranking the limit holds: no chance of a few frames decides layer by layer.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,22 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 LARGEST_SHARE = 0.5
 """Of all multiplications: with more than that in float it is no INT8 model any more."""
-_SINGLES = 6
-"""Layers that are tried in INT8 one by one, those of the most multiplications: beyond them there is
-little to win, and each that goes back because some thirty frames allow it may be missed on others.
-"""
-_EASIEST = 1.5
-"""How much more of a limit the search's own frames may be taken to use up than the others."""
+AIM = 0.95
+"""Share of a limit that a search aims at."""
+MOST_TRIED = 8
+"""Encodings that are tried of one graph. Each is judged on the frames of the verdict: of many, the
+luckiest would win."""
+_FARTHEST = 0.2
+"""Share of the effects that a step leaves at least: counts of lost objects are not so smooth."""
+_WORTH = 0.01
+"""Share of the multiplications for which a shorter choice is tried once one holds."""
 _SMALL = 0.002
 """Share of the multiplications that any layer in float costs, however small it is: the way there
 and back."""
@@ -46,7 +56,8 @@ class KeptLayer:
     noise: float
     """Its own, in 8 bits: variance of the error over variance of the output."""
     cost: float | None
-    """What it would use up of the tightest limit in INT8, 1 being all of it; None: not tried."""
+    """What it would use up of the tightest limit in INT8, 1 being all of it, as its effect says;
+    None where nothing is used up."""
     milliseconds: float | None = None
     """What INT8 would save of a frame, on the machine that built it."""
 
@@ -58,7 +69,7 @@ class Searched:
     part: str
     layers: tuple[KeptLayer, ...]
     use: float
-    """Share of the tightest limit that is used up with these, on the frames of the search."""
+    """Share of the tightest limit that is used up with these."""
     tried: int
     stopped: str = ""
     """Why it ended early, where it did."""
@@ -98,33 +109,74 @@ class Searched:
         }
 
 
-class Trials:
-    """Runs encodings, each once, up to so many; no clock decides what is found.
+class Search:
+    """How many layers of a ranking have to stay in float32 for one graph to hold its limits.
 
-    `measure` is given the layers in float and returns the share of the tightest limit used up.
+    It starts with none; `step` is told what these used up, and says whether to try `names` next.
+    No clock decides what is found.
     """
 
-    def __init__(self, measure: Callable[[tuple[str, ...]], float], most: int) -> None:
-        self._measure = measure
-        self._known: dict[frozenset[str], float] = {}
-        self.most = most
-        self.stopped = ""
+    def __init__(self, part: str, candidates: Sequence[Candidate]) -> None:
+        self.part = part
+        self._order = ranked(candidates)
+        self._shares = _each(self._order)
+        effects = [layer.effect for layer in self._order]
+        # From the last to the first: a sum of what is small is exact, a difference is not.
+        self._left = [*np.cumsum(effects[::-1])[::-1].tolist(), 0.0]
+        self._most = _most_in_float(self._shares)
+        self._uses: dict[int, float] = {}
+        self._count = 0
+        self._stopped = ""
 
     @property
-    def tried(self) -> int:
-        """How many encodings were run."""
-        return len(self._known)
+    def names(self) -> tuple[str, ...]:
+        """The layers to keep in float32."""
+        return tuple(layer.name for layer in self._order[: self._count])
 
-    def use(self, names: Sequence[str]) -> float | None:
-        """Return what is used up with these in float; None when no more may be run."""
-        key = frozenset(names)
-        if key in self._known:
-            return self._known[key]
-        if self.tried >= self.most:
-            self.stopped = f"after {self.most} encodings"
+    def step(self, use: float) -> bool:
+        """Note what share of the tightest limit `names` used up; return whether to try others.
+
+        Where there is nothing more to try, `names` are the best that was found.
+        """
+        self._uses[self._count] = use
+        count = self._next(use)
+        if count is not None and len(self._uses) == MOST_TRIED:
+            count, self._stopped = None, f"after {MOST_TRIED} encodings"
+        self._count = self._best() if count is None else count
+        return count is not None
+
+    def found(self) -> Searched:
+        """Return what it ended in."""
+        use, left = self._uses[self._count], self._left[self._count]
+        layers = tuple(
+            KeptLayer(layer.name, share, layer.noise, _cost(use, left, layer.effect))
+            for layer, share in zip(self._order[: self._count], self._shares, strict=False)
+        )
+        return Searched(self.part, layers, use, len(self._uses), self._stopped)
+
+    def _next(self, use: float) -> int | None:
+        """Return how many layers to try next, as the effects that are left say; None: enough."""
+        goal = self._left[self._count] * max((AIM / max(use, _FARTHEST)) ** 2, _FARTHEST)
+        wanted = next(count for count, left in enumerate(self._left) if left <= goal)
+        held = self._held()
+        failed = [n for n, used in self._uses.items() if used > 1 and (held is None or n < held)]
+        wanted = max(wanted, max(failed, default=-1) + 1)
+        if held is None:
+            farthest = max(self._uses)
+            return min(wanted, self._most) if farthest < self._most else None
+        if wanted >= held or sum(self._shares[wanted:held]) < _WORTH:
             return None
-        self._known[key] = self._measure(tuple(names))
-        return self._known[key]
+        return wanted
+
+    def _held(self) -> int | None:
+        """Return the fewest layers with which the limits held."""
+        return min((count for count, use in self._uses.items() if use <= 1), default=None)
+
+    def _best(self) -> int:
+        held = self._held()
+        if held is not None:
+            return held
+        return min(self._uses, key=lambda count: (self._uses[count], count))
 
 
 def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -135,109 +187,36 @@ def ranked(candidates: Sequence[Candidate]) -> list[Candidate]:
     """
     left = sorted(candidates, key=lambda layer: layer.name)
     order: list[Candidate] = []
+    gone: set[str] = set()
     while left:
-        gone = _shares(order)
         best = max(left, key=lambda layer: layer.effect / (_added(layer, gone) + _SMALL))
         left.remove(best)
         order.append(best)
+        gone.update(best.takes)
     return order
 
 
-def fewest(part: str, candidates: Sequence[Candidate], trials: Trials, aim: float) -> Searched:
-    """Return the fewest multiplications in float with which no more than `aim` of a limit is used.
-
-    The shortest beginning of the ranking that suffices is bisected; then its largest layers go back
-    to INT8, one by one, as long as it still does.
-    Where nothing suffices: the beginning that came closest.
-    """
-    kept = _prefix(ranked(candidates), trials, aim)
-    kept, costs = _pruned(kept, trials, aim)
-    final = trials.use(_names(kept))
-    return Searched(
-        part,
-        tuple(
-            KeptLayer(layer.name, share, layer.noise, costs.get(layer.name))
-            for layer, share in zip(kept, _each(kept), strict=True)
-        ),
-        use=math.inf if final is None else final,
-        tried=trials.tried,
-        stopped=trials.stopped,
-    )
+def _cost(use: float, left: float, effect: float) -> float | None:
+    """Return by how much more of a limit is used up with that effect than with what is left."""
+    if use <= 0 or left <= 0:
+        return None
+    return use * (math.sqrt(1 + effect / left) - 1)
 
 
-def transferred(aim: float, here: float, there: float) -> float:
-    """Return what to aim at on the search's frames, for `aim` where the graph is judged.
-
-    The frames of the search were calibrated on, or are others: a choice that used up `here` of a
-    limit on them used up `there` of it where it is judged. After a miss this asks for more than
-    `here`, however little that was.
-    """
-    return aim * min(here / there, _EASIEST)
-
-
-def _pruned(
-    kept: list[Candidate], trials: Trials, aim: float
-) -> tuple[list[Candidate], dict[str, float]]:
-    """Return what is left, and what each layer that was tried costs of the limit in INT8."""
-    costs: dict[str, float] = {}
-    own = dict(zip(_names(kept), _each(kept), strict=True))
-    for layer in sorted(kept, key=lambda layer: (-own[layer.name], layer.name))[:_SINGLES]:
-        fewer = [other for other in kept if other is not layer]
-        now, use = trials.use(_names(kept)), trials.use(_names(fewer))
-        if use is None or now is None:
-            break
-        costs[layer.name] = use - now
-        if use <= max(aim, now):
-            kept = fewer
-    return kept, costs
-
-
-def _prefix(order: list[Candidate], trials: Trials, aim: float) -> list[Candidate]:
-    """Return the shortest beginning that suffices: doubled until one does, then bisected."""
-    most = _most_in_float(order)
-    short, long = -1, 0
-    uses: dict[int, float] = {}
-    while True:
-        use = trials.use(_names(order[:long]))
-        if use is None:
-            return order[: min(uses, key=lambda count: (uses[count], count), default=0)]
-        uses[long] = use
-        if use <= aim:
-            break
-        if long == most:
-            return order[: min(uses, key=lambda count: (uses[count], count))]
-        short, long = long, min(most, max(1, 2 * long))
-    while long - short > 1:
-        middle = (short + long) // 2
-        use = trials.use(_names(order[:middle]))
-        if use is None:
-            break
-        short, long = (short, middle) if use <= aim else (middle, long)
-    return order[:long]
-
-
-def _most_in_float(order: Sequence[Candidate]) -> int:
+def _most_in_float(shares: Sequence[float]) -> int:
     """Return how many layers may stay in float at most."""
-    share = 0.0
-    for count, added in enumerate(_each(order)):
-        share += added
-        if share > LARGEST_SHARE:
-            return count
-    return len(order)
+    return int(np.searchsorted(np.cumsum(shares), LARGEST_SHARE, side="right"))
 
 
 def _each(layers: Sequence[Candidate]) -> list[float]:
     """Return what each layer adds to the multiplications in float, after those before it."""
-    return [_added(layer, _shares(layers[:place])) for place, layer in enumerate(layers)]
+    gone: set[str] = set()
+    added = []
+    for layer in layers:
+        added.append(_added(layer, gone))
+        gone.update(layer.takes)
+    return added
 
 
-def _added(layer: Candidate, gone: Mapping[str, float]) -> float:
+def _added(layer: Candidate, gone: set[str]) -> float:
     return sum(share for name, share in layer.takes.items() if name not in gone)
-
-
-def _shares(layers: Sequence[Candidate]) -> dict[str, float]:
-    return {name: share for layer in layers for name, share in layer.takes.items()}
-
-
-def _names(layers: Sequence[Candidate]) -> tuple[str, ...]:
-    return tuple(layer.name for layer in layers)

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 MOST_ANNOTATED = 300
 """Annotated images beyond which more only take time; chosen evenly at random, always the same."""
 
-ENOUGH = 32
-"""Held-out frames that show something, of which a search may have half."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -54,11 +51,6 @@ class HeldOut:
         known = [(i, truth) for i, truth in enumerate(self.truths) if truth is not None]
         return [i for i, _ in known], [truth for _, truth in known]
 
-    def only(self, places: Sequence[int]) -> HeldOut:
-        """Return these of the frames."""
-        frames, truths = [self.frames[i] for i in places], [self.truths[i] for i in places]
-        return HeldOut(frames, truths, _rows(self.raw, places))
-
 
 def choose(
     adapted: Adapted, chosen: Selection, annotated: Sequence[Annotated], progress: Progress
@@ -73,17 +65,23 @@ def choose(
     if annotated:
         frames, truths = _with_annotated(adapted, chosen, annotated, progress)
     raw = float_detections(adapted, frames, progress)
-    if _detecting(raw):
+    if detecting(raw):
         return chosen, HeldOut(frames, truths, raw)
     _log.warning("the float model detects nothing on %d held-out images", len(frames))
     others = float_detections(adapted, chosen.calibration, progress)
-    given = _detecting(others)[::2]
+    given = detecting(others)[::2]
     if not given:
         refuse_blind(adapted, _joined(raw, others))
-    frames += [chosen.calibration[index] for index in given]
+    more = [chosen.calibration[index] for index in given]
     left = [f for index, f in enumerate(chosen.calibration) if index not in given]
-    kept = replace(chosen, calibration=left, held_out=frames)
-    return kept, HeldOut(frames, truths + _unknown(given), _joined(raw, _rows(others, given)))
+    kept = replace(chosen, calibration=left, held_out=frames + more)
+    return kept, joined(HeldOut(frames, truths, raw), more, _rows(others, given))
+
+
+def joined(held_out: HeldOut, frames: Sequence[Image], raw: RawDetections) -> HeldOut:
+    """Return the frames and more of them, which nobody has annotated, with what float finds."""
+    truths = held_out.truths + _unknown(frames)
+    return HeldOut([*held_out.frames, *frames], truths, _joined(held_out.raw, raw))
 
 
 def float_detections(
@@ -95,32 +93,6 @@ def float_detections(
     )
     refuse_not_numbers(adapted, frames, raw)
     return raw
-
-
-def set_aside(
-    adapted: Adapted, chosen: Selection, held: HeldOut, count: int, progress: Progress
-) -> tuple[HeldOut, HeldOut]:
-    """Return up to `count` frames to search on, and the frames that are left to judge on.
-
-    A search that looked at all held-out frames would pass its own examination. So it gets half of
-    those that show something, of the annotated ones where there are any; where they are few, frames
-    of the calibration, though its weights were rounded for these: they show less of the loss.
-    """
-    showing = _detecting(held.raw)
-    annotated = [place for place in held.annotated[0] if place in showing]
-    offered = annotated if len(annotated) > 1 else showing
-    if len(annotated) > 1 or len(showing) >= ENOUGH:
-        taken = _spread(offered[1::2], count)
-        return held.only(taken), held.only([i for i in range(len(held.frames)) if i not in taken])
-    raw = float_detections(adapted, chosen.calibration, progress)
-    taken = _spread(_detecting(raw) or range(len(chosen.calibration)), count)
-    frames = [chosen.calibration[index] for index in taken]
-    return HeldOut(frames, _unknown(frames), _rows(raw, taken)), held
-
-
-def _spread(items: Sequence[int], count: int) -> list[int]:
-    places = np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))
-    return [items[place] for place in places]
 
 
 def _with_annotated(
@@ -174,7 +146,8 @@ def _digest(frame: Image) -> bytes:
     return hashlib.sha256(frame.tobytes()).digest()
 
 
-def _detecting(raw: RawDetections) -> list[int]:
+def detecting(raw: RawDetections) -> list[int]:
+    """Return the frames in which something is detected at `THRESHOLD`."""
     return [int(index) for index in np.flatnonzero((raw.scores >= THRESHOLD).any(axis=1))]
 
 

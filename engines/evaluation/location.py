@@ -137,6 +137,14 @@ def evaluate(
     )
 
 
+def together(places: Sequence[Location]) -> Location:
+    """Return what was found of one graph each as one."""
+    return Location(
+        {part: seen for where in places for part, seen in where.followed.items()},
+        {part: seen for where in places for part, seen in where.annotated.items()},
+    )
+
+
 def recall_by_place(held_out: HeldOut, found: RawDetections, pad: int) -> Places:
     """Count the annotated objects by where they stand and by whether float and INT8 find them.
 

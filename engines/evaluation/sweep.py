@@ -89,13 +89,13 @@ def variants(frame: Image, xyxy: Xyxy, picture: Region, turn: int, pad: int) -> 
     for cell in product(range(GRID), range(GRID)):
         offset = _offset_into(cell, xyxy, picture, turn)
         if offset is not None:
-            moved = _warp(frame, picture, 1.0, offset, pad)
+            moved = warp(frame, picture, 1.0, offset, pad)
             name = f"an object in row {cell[0] + 1}, column {cell[1] + 1}"
             yield Variant("moved", name, moved, 1.0, offset)
     centre = ((picture[0] + picture[2]) / 2, (picture[1] + picture[3]) / 2)
     for zoom in _ZOOMS:
         offset = (centre[0] * (1 - zoom), centre[1] * (1 - zoom))
-        zoomed = _warp(frame, picture, zoom, offset, pad)
+        zoomed = warp(frame, picture, zoom, offset, pad)
         yield Variant("zoomed", f"by {zoom:g}", zoomed, zoom, offset)
     yield from _spoilt(frame, picture)
 
@@ -122,7 +122,7 @@ def _offset_into(
     return None
 
 
-def _warp(
+def warp(
     frame: Image, picture: Region, scale: float, offset_xy: tuple[float, float], pad: int
 ) -> Image:
     """Move and scale what the picture shows; nothing leaves it, and what is uncovered is grey."""

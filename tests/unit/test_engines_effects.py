@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from engines.effects import effects
+from engines.effects import Scores, effects
 from engines.inspection import Order, understand
 from tests import networks
 
@@ -46,7 +46,7 @@ def frames(graph):
 def test_it_is_the_mean_square_of_what_the_scores_change_by(graph, frames):
     alone = {"exact": graph, "off": fainter(graph, 0.1)}
 
-    found = effects(graph, alone.items(), frames, lambda _: None)
+    found = effects(Scores.of(graph, frames), alone.items(), lambda _: None)
 
     assert found == pytest.approx({"exact": 0.0, "off": 0.01}, abs=1e-6)
 
@@ -54,6 +54,22 @@ def test_it_is_the_mean_square_of_what_the_scores_change_by(graph, frames):
 def test_it_tells_how_many_layers_are_done(graph, frames):
     done = []
 
-    effects(graph, [("a", graph), ("b", graph)], frames, done.append)
+    effects(Scores.of(graph, frames), [("a", graph), ("b", graph)], done.append)
 
     assert done == [1, 2]
+
+
+def test_the_frames_looked_at_are_spread_over_those_that_show_something():
+    reference = np.array([[0.0], [0.9], [0.9], [0.0], [0.9], [0.9]], np.float32)
+    pictures = [np.full((2, 2, 3), number, np.uint8) for number in range(6)]
+    scores = Scores(onnx.ModelProto(), "scores", pictures, reference)
+
+    assert [int(frame[0, 0, 0]) for frame in scores.spread(2).frames] == [1, 5]
+    assert [int(frame[0, 0, 0]) for frame in scores.spread(9).frames] == [1, 2, 4, 5]
+
+
+def test_where_none_does_all_are_looked_at():
+    pictures = [np.zeros((2, 2, 3), np.uint8)] * 2
+    scores = Scores(onnx.ModelProto(), "scores", pictures, np.zeros((2, 1), np.float32))
+
+    assert len(scores.spread(2).frames) == 2

@@ -14,9 +14,9 @@ from calibration.measured import Calibrated
 from edge.detector.detector import decode
 from edge.detector.letterbox import letterbox
 from engines import gate as gating
-from engines import sensitivity
 from engines.build import build
 from engines.errors import BudgetError
+from engines.evaluation import views
 from engines.evaluation.accuracy import run_graph
 from engines.evaluation.location import Followed, Location
 from engines.evaluation.places import Count
@@ -125,12 +125,13 @@ def test_without_a_search_the_miss_is_refused_with_the_layers_that_lose_most(bui
     assert not (tmp_path / "out").exists()
 
 
-def test_a_large_network_is_searched_with_fewer_encodings(built, monkeypatch):
-    monkeypatch.setattr(sensitivity, "_WORK", 1.0)
+@pytest.mark.parametrize(("search", "frames"), [(True, 24), (False, 6)])
+def test_a_search_judges_on_views_of_what_shows_something_too(built, monkeypatch, search, frames):
+    monkeypatch.setattr(views, "ENOUGH", 10**9)
 
-    _, said = built({f"layer{number:02}": 0.03 / (number + 1) for number in range(12)}, steps=True)
+    made, _ = built({"stem": 0.005}, search=search)
 
-    assert {of for what, _, of in said if what.startswith("searching")} == {20}
+    assert made.bundle.passport.accuracy["held_out_frames"] == frames
 
 
 def test_what_only_float_can_hold_is_refused(built):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from calibration.quantise import measure
+from engines.effects import Scores
 from engines.inspection import Order, understand
 from engines.range_search import FACTORS, agreed, factors
 from tests import networks
@@ -48,26 +49,32 @@ def measured(tmp_path_factory):
     return measure(graph, frames)
 
 
-@pytest.mark.parametrize("encoding", ["cpu", "tensorrt"])
-def test_a_step_that_is_far_too_coarse_is_made_finer(measured, encoding):
-    tensors = measured.ranges(encoding)[0]
+@pytest.fixture(scope="module")
+def scores(measured):
+    return Scores.of(measured.model, measured.frames)
 
-    found = factors(measured.rescaled(encoding, {tensors[0]: 12}), encoding, lambda *_: None)
+
+@pytest.mark.parametrize("encoding", ["cpu", "tensorrt"])
+def test_a_step_that_is_far_too_coarse_is_made_finer(measured, scores, encoding):
+    tensors = measured.ranges(encoding)[0]
+    coarse = measured.rescaled(encoding, {tensors[0]: 12})
+
+    found = factors(coarse, scores, encoding, lambda *_: None)
 
     assert found[tensors[0]] < 1
 
 
-def test_the_same_calibration_gives_the_same_steps(measured):
-    first, second = (factors(measured, "cpu", lambda *_: None) for _ in range(2))
+def test_the_same_calibration_gives_the_same_steps(measured, scores):
+    first, second = (factors(measured, scores, "cpu", lambda *_: None) for _ in range(2))
 
     assert first == second
     assert set(first.values()) <= set(FACTORS)
 
 
-def test_it_tells_how_many_ranges_were_run(measured):
+def test_it_tells_how_many_ranges_were_run(measured, scores):
     told = []
 
-    factors(measured, "tensorrt", lambda done, of: told.append((done, of)))
+    factors(measured, scores, "tensorrt", lambda done, of: told.append((done, of)))
 
     total = told[-1][1]
     assert told == [(done + 1, total) for done in range(total)]

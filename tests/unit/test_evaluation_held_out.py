@@ -77,30 +77,11 @@ def test_where_no_frame_shows_anything_the_model_is_refused(chosen):
         chosen([1, 2, 3], [7, 8], seen=set())
 
 
-def test_a_search_gets_half_of_the_annotated_frames_and_the_judge_the_rest():
-    frames = [frame(number) for number in range(6)]
-    truths = [object() if number < 4 else None for number in range(6)]
-    raw = raw_detections(*([(BOX, 0.9, 0)] for _ in frames))
-    held = held_out.HeldOut(frames, truths, raw)
+def test_more_frames_are_judged_on_but_nobody_has_annotated_them():
+    held = held_out.HeldOut([frame(7)], [truth := object()], raw_detections([(BOX, 0.9, 0)]))
 
-    aside, left = held_out.set_aside(None, selection([9], []), held, 40, None)
+    both = held_out.joined(held, [frame(8)], raw_detections([(BOX, 0.4, 1)]))
 
-    assert numbers(aside.frames) == [1, 3]
-    assert numbers(left.frames) == [0, 2, 4, 5]
-    assert aside.annotated[1] == [truths[1], truths[3]]
-
-
-def test_without_annotations_it_gets_calibration_frames_that_show_something(monkeypatch):
-    monkeypatch.setattr(
-        held_out,
-        "float_detections",
-        lambda adapted, frames, progress: raw_detections(
-            *([(BOX, 0.9 if number in {2, 3, 4} else 0.0, 0)] for number in numbers(frames))
-        ),
-    )
-    held = held_out.HeldOut([frame(7)], [None], raw_detections([(BOX, 0.9, 0)]))
-
-    aside, left = held_out.set_aside(None, selection([1, 2, 3, 4], []), held, 2, None)
-
-    assert numbers(aside.frames) == [2, 4]
-    assert left is held
+    assert numbers(both.frames) == [7, 8]
+    assert both.truths == [truth, None]
+    assert both.raw.scores[:, 0].tolist() == pytest.approx([0.9, 0.4])
