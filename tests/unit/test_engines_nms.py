@@ -95,7 +95,7 @@ def layouts(draw):
     return boxes, scores.astype(np.float32).copy(), labels
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(layouts())
 def test_it_keeps_what_greedy_nms_keeps(layout):
     boxes, scores, labels = layout

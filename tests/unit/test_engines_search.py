@@ -76,7 +76,7 @@ def test_what_another_layer_takes_along_costs_nothing_more():
     }  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.005, 0.06)), min_size=1, max_size=8),
     st.floats(1.01, 20),

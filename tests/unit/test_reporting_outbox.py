@@ -511,7 +511,7 @@ class TestSheddingRule:
         assert {n for first, last in found for n in range(first, last + 1)} == numbers
         assert all(b[0] > a[1] + 1 for a, b in pairwise(found))
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(batches=st.lists(st.sets(st.integers(1, 40), min_size=1), max_size=6))
     def test_the_store_keeps_runs_merged_however_they_come(self, tmp_path_factory, batches):
         box = Outbox(tmp_path_factory.mktemp("runs") / "outbox.db", 16)

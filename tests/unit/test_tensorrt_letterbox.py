@@ -49,7 +49,7 @@ def launch(addresses, places, spec, out):
     kernel()(grid, block, frames, ctypes.c_void_p(out), spec.width, spec.height, spec.pad)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(letterboxes())
 def test_it_is_the_cpu_letterbox_to_one_grey_level(drawn):
     image, spec = drawn
