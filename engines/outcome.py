@@ -32,7 +32,7 @@ def print_result(built: Built) -> None:
     if evaluated.precision is not None:
         print(f"{FLOAT}: {_average(evaluated.precision)}")
     for seen in evaluated.graded.values():
-        _print_graded(seen, len(evaluated.held_out.frames))
+        _print_graded(seen, evaluated.held_out.told)
     _print_verdict(evaluated)
     timed = evaluated.speed
     print(
@@ -75,10 +75,10 @@ def _short(name: str) -> str:
     return re.sub(r"^/|(/conv)?/Conv_output_0$", "", name)
 
 
-def _print_graded(seen: Graded, frames: int) -> None:
+def _print_graded(seen: Graded, frames: str) -> None:
     agreed, sure = seen.grade.agreement, seen.grade.confident
     print(
-        f"{seen.part}: on {frames} held-out frames {agreed.matched} of {agreed.reference} float "
+        f"{seen.part}: on {frames} {agreed.matched} of {agreed.reference} float "
         f"detections kept ({agreed.recall:.3f}), precision {agreed.precision:.3f}, IoU "
         f"{agreed.mean_iou:.3f}; of {sure.reference} confident ones {sure.kept} kept, score shift "
         f"{sure.score_shift:.4f}"

@@ -52,7 +52,8 @@ def passport_of(
 
 def _accuracy(adapted: Adapted, evaluated: Evaluated) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "held_out_frames": len(evaluated.held_out.frames),
+        "held_out_frames": len(evaluated.held_out.frames) - evaluated.held_out.views,
+        "views": evaluated.held_out.views,
         "threshold": THRESHOLD,
         "budget": evaluated.verdict.for_passport(),
     }

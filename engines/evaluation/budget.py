@@ -130,12 +130,11 @@ def check(
     )  # fmt: skip
 
 
-def warnings(reference: Grade, annotated: AveragePrecision | None, frames: int) -> tuple[str, ...]:
+def warnings(confident: int, annotated: AveragePrecision | None, frames: str) -> tuple[str, ...]:
     """Return what the verdict cannot know; the counts are those of the float model."""
-    count = reference.confident.reference
-    if count >= FEW or (annotated is not None and annotated.objects >= FEW):
+    if confident >= FEW or (annotated is not None and annotated.objects >= FEW):
         return ()
-    few = f"the verdict rests on {count} confident detections in {frames} images"
+    few = f"the verdict rests on {confident} confident detections in {frames}"
     return (f"{few}: give images that show more of what the model was trained on",)
 
 

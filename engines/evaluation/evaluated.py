@@ -98,12 +98,10 @@ class Judge:
 
     def verdict(self, graded: Mapping[str, Graded], *, allow_drop: bool) -> Verdict:
         """Return what all graphs together come to."""
-        first = next(iter(graded.values()))
-        frames = len(self.held_out.frames)
         return budget.Verdict(
             self._budget,
             checks=tuple(check for found in graded.values() for check in found.checks),
-            warnings=budget.warnings(first.grade, self.precision, frames),
+            warnings=budget.warnings(self.held_out.confident, self.precision, self.held_out.told),
             allow_drop=allow_drop,
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 from edge.detector.golden import FLOAT
 from edge.detector.letterbox import letterbox
 from edge.detector.runtime import RawDetections
-from engines.evaluation.accuracy import THRESHOLD, run_graph
+from engines.evaluation.accuracy import CONFIDENT, THRESHOLD, run_graph
 from engines.evaluation.sound import refuse_blind, refuse_not_numbers
 
 if TYPE_CHECKING:
@@ -39,11 +39,25 @@ class HeldOut:
     truths: list[Truth | None]
     """What the annotations say of each; None where they say nothing."""
     raw: RawDetections
+    views: int = 0
+    """How many of the frames, the last ones, are views of those before; see views.py."""
 
     def __post_init__(self) -> None:
         lengths = (len(self.frames), len(self.truths), len(self.raw.scores))
         if len(set(lengths)) != 1:
             raise ValueError(f"HeldOut: expected one truth and output a frame, got {lengths}")
+
+    @property
+    def confident(self) -> int:
+        """Float detections of `CONFIDENT` or more in frames that are no views."""
+        own = len(self.frames) - self.views
+        return int((self.raw.scores[:own] >= CONFIDENT).sum())
+
+    @property
+    def told(self) -> str:
+        """The frames in words: "64 held-out images and 150 views of them"."""
+        views = f" and {self.views} views of them" if self.views else ""
+        return f"{len(self.frames) - self.views} held-out images{views}"
 
     @property
     def annotated(self) -> tuple[list[int], list[Truth]]:
@@ -79,7 +93,7 @@ def choose(
 
 
 def joined(held_out: HeldOut, frames: Sequence[Image], raw: RawDetections) -> HeldOut:
-    """Return the frames and more of them, which nobody has annotated, with what float finds."""
+    """Return the frames and more, which nobody has annotated, with what float finds in them."""
     truths = held_out.truths + _unknown(frames)
     return HeldOut([*held_out.frames, *frames], truths, _joined(held_out.raw, raw))
 

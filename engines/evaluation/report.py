@@ -56,6 +56,7 @@ def render(evaluated: Evaluated, where: Location, passport: Passport) -> str:
         passport_json=passport.model_dump_json(by_alias=True, indent=1),
         facts=_facts(passport),
         frame_count=len(evaluated.held_out.frames),
+        frames_told=evaluated.held_out.told,
         annotated=evaluated.precision is not None,
         parts=[tables.PARTS[part] for part in evaluated.graded],
         threshold=THRESHOLD,

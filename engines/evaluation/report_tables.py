@@ -159,7 +159,8 @@ def layer_table(evaluated: Evaluated, part: str, inside: Inside) -> dict[str, An
     said = f"{inside.integer} of {inside.convolutions} convolutions run in INT8."
     found = evaluated.searched.get(part)
     if found is not None:
-        said += f" The search tried {found.tried} encodings and left {len(found.layers)} in float"
+        said += f" The search tried {found.tried} encodings on these images and left "
+        said += f"{len(found.layers)} in float"
         said += f"; it ended early {found.stopped}." if found.stopped else "."
     kept = sorted(found.layers if found else (), key=lambda layer: -(layer.cost or 0.0))
     worst = sorted({x.name: x for x in inside.layers}.values(), key=lambda x: (-x.noise, x.name))

@@ -6,6 +6,7 @@ more of what they do to detections. A verdict on forty objects is half chance.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +47,8 @@ def widened(
         if confident >= ENOUGH or work > _WORK:
             break
         frames = [view(frame, adapted.input.pad) for frame in showing]
-        held_out = joined(held_out, frames, float_detections(adapted, frames, progress))
+        seen = joined(held_out, frames, float_detections(adapted, frames, progress))
+        held_out = replace(seen, views=held_out.views + len(frames))
     return held_out
 
 

@@ -125,13 +125,16 @@ def test_without_a_search_the_miss_is_refused_with_the_layers_that_lose_most(bui
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("search", "frames"), [(True, 24), (False, 6)])
-def test_a_search_judges_on_views_of_what_shows_something_too(built, monkeypatch, search, frames):
+@pytest.mark.parametrize(("search", "views_taken"), [(True, 18), (False, 0)])
+def test_a_search_judges_on_views_of_what_shows_something_too(
+    built, monkeypatch, search, views_taken
+):
     monkeypatch.setattr(views, "ENOUGH", 10**9)
 
     made, _ = built({"stem": 0.005}, search=search)
 
-    assert made.bundle.passport.accuracy["held_out_frames"] == frames
+    told = made.bundle.passport.accuracy
+    assert (told["held_out_frames"], told["views"]) == (6, views_taken)
 
 
 def test_what_only_float_can_hold_is_refused(built):

@@ -110,11 +110,11 @@ def test_the_worst_miss_comes_first():
 
 @pytest.mark.parametrize(("count", "warned"), [(0, True), (3, True), (29, True), (30, False)])
 def test_a_verdict_on_few_detections_says_so(count, warned):
-    said = budget.warnings(grades({"reference": count}), None, 20)
+    said = budget.warnings(count, None, "20 held-out images")
 
-    assert [f"rests on {count} confident detections in 20 images" in text for text in said] == (
-        [True] if warned else []
-    )
+    assert [
+        f"rests on {count} confident detections in 20 held-out images" in text for text in said
+    ] == ([True] if warned else [])
 
 
 def test_the_labels_that_lose_most_are_named():

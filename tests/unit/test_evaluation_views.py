@@ -44,7 +44,8 @@ def widen(monkeypatch, frames):
 def test_each_frame_that_shows_something_is_mirrored_moved_and_seen_from_nearer(widen, frames):
     held = widen(confident=1)
 
-    assert len(held.frames) == 5
+    assert (len(held.frames), held.views) == (5, 3)
+    assert held.told == "2 held-out images and 3 views of them"
     _, _, mirrored, moved, nearer = held.frames
     assert (mirrored == frames[0][:, ::-1]).all()
     assert (moved[19:50, 7:] == frames[0][14:45, :-7]).all()
@@ -56,6 +57,10 @@ def test_the_bars_of_the_letterbox_stay_where_they_are(widen):
     for frame in widen(confident=1).frames[2:]:
         assert (frame[:14] == PAD).all()
         assert (frame[50:] == PAD).all()
+
+
+def test_what_the_verdict_rests_on_is_what_the_images_themselves_show(widen):
+    assert widen(confident=2).confident == 2
 
 
 def test_nobody_has_annotated_a_view(widen):
