@@ -15,15 +15,18 @@ import numpy.typing as npt
 
 from calibration.observe import activations
 from engines.evaluation.accuracy import THRESHOLD
+from engines.graph import producers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import onnx
     from typing_extensions import Self
 
     from edge.frame import Image
 
+_COMPUTES = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "RoiAlign"})
+"""What a score comes from: no TopK before these picked it."""
 FLOOR = THRESHOLD / 2
 """From this score on a candidate counts: what is below can hardly become a detection."""
 
@@ -82,12 +85,39 @@ def effects(
 
 
 def candidates_of(graph: onnx.ModelProto) -> str:
-    """Return the scores of all candidates: what the contract's own TopK, the last one, reads."""
-    return str([node.input[0] for node in graph.graph.node if node.op_type == "TopK"][-1])
+    """Return the scores of all candidates: what the contract's own TopK, the last one, reads.
+
+    Where a network ends in one of its own, what that one reads: behind it stand ranks, and at a
+    rank there may be another candidate in 8 bits.
+    """
+    made_by = producers(graph.graph)
+    picked = [node for node in graph.graph.node if node.op_type == "TopK"][-1]
+    while (before := _picked_before(picked, made_by)) is not None:
+        picked = before
+    return str(picked.input[0])
+
+
+def _picked_before(
+    picked: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto]
+) -> onnx.NodeProto | None:
+    """Return the TopK by which what `picked` reads was picked before; None where it was not."""
+    waiting, seen = [picked.input[0]], set()
+    while waiting:
+        name = waiting.pop(0)
+        node = made_by.get(name)
+        if node is None or name in seen or node.op_type in _COMPUTES:
+            continue
+        if node.op_type == "TopK":
+            return node
+        seen.add(name)
+        waiting += node.input
+    return None
 
 
 def scores_of(
     graph: onnx.ModelProto, name: str, frames: Sequence[Image]
 ) -> npt.NDArray[np.float32]:
     """Return the candidates' scores on these frames, (frames, candidates)."""
-    return np.concatenate([scores for (scores,) in activations(graph, [name], frames)])
+    return np.concatenate(
+        [scores.reshape(1, -1) for (scores,) in activations(graph, [name], frames)]
+    )

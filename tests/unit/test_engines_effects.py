@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from engines.effects import Scores, effects
+from engines.effects import Scores, candidates_of, effects
 from engines.inspection import Order, understand
-from tests import networks
+from tests import networks, networks_detr, networks_yolo
 
 
 def fainter(contract, by):
@@ -73,3 +73,31 @@ def test_where_none_does_all_are_looked_at():
     scores = Scores(onnx.ModelProto(), "scores", pictures, np.zeros((2, 1), np.float32))
 
     assert len(scores.spread(2).frames) == 2
+
+
+@pytest.mark.parametrize(
+    ("network", "makes"),
+    [
+        (networks.ultralytics(names={0: "box", 1: "can", 2: "tote"}), "Sigmoid"),
+        (networks_yolo.end_to_end(), "ReduceMax"),
+        (networks_detr.ultralytics(rows=True), "Flatten"),
+    ],
+)
+def test_candidates_are_what_the_networks_own_top_k_reads(tmp_path, network, makes):
+    path = tmp_path / "model.onnx"
+    onnx.save(network, path)
+    graph = understand(Order(path, "shelf", "1.0.0")).graph
+
+    (maker,) = [node for node in graph.graph.node if candidates_of(graph) in node.output]
+
+    assert maker.op_type == makes
+
+
+def test_a_top_k_that_chose_what_a_decoder_computes_on_is_another_one(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(networks_detr.detr(chosen=True), path)
+    graph = understand(Order(path, "shelf", "1.0.0")).graph
+    picked = [node.input[0] for node in graph.graph.node if node.op_type == "TopK"]
+
+    assert len(picked) > 1
+    assert candidates_of(graph) == picked[-1]
