@@ -39,12 +39,11 @@ def verdict(evaluated: Evaluated) -> dict[str, Any]:
     judged = evaluated.verdict
     worst = min(evaluated.graded.values(), key=_share_kept)
     confident = worst.grade.confident
-    frames = len(evaluated.held_out.frames)
     who = "both graphs keep" if len(evaluated.graded) > 1 else "the graph keeps"
     least = "at least " if len(evaluated.graded) > 1 else ""
     count = f"{least}{confident.kept} of" if confident.lost else "all of"
     kept = (
-        f"on {frames} images that calibration has not seen, {who} {count} the float model's "
+        f"on {evaluated.held_out.told}, {who} {count} the float model's "
         f"{confident.reference} confident detections"
     )
     if judged.held:

@@ -47,7 +47,7 @@ def test_the_verdict_comes_first_and_says_on_how_many_images(page):
     words = Page(page).words
 
     assert words.index("INT8 holds its accuracy budget") < words.index("Detections: float")
-    assert "on 8 images that calibration has not seen" in words
+    assert "on 8 held-out images" in words
 
 
 def test_a_missed_budget_is_said_in_the_verdict():
