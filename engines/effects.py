@@ -88,24 +88,29 @@ def candidates_of(graph: onnx.ModelProto) -> str:
     """Return the scores of all candidates: what the contract's own TopK, the last one, reads.
 
     Where a network ends in one of its own, what that one reads: behind it stand ranks, and at a
-    rank there may be another candidate in 8 bits.
+    rank there may be another candidate in 8 bits. But where a network computes on what it picked,
+    the queries of a transformer, they come in any order, and ranks are what can be compared.
     """
     made_by = producers(graph.graph)
-    picked = [node for node in graph.graph.node if node.op_type == "TopK"][-1]
-    while (before := _picked_before(picked, made_by)) is not None:
+    last = picked = [node for node in graph.graph.node if node.op_type == "TopK"][-1]
+    while (before := _picked_before(picked, made_by, _COMPUTES)) is not None:
         picked = before
-    return str(picked.input[0])
+    ordered = _picked_before(picked, made_by, frozenset()) is None
+    return str((picked if ordered else last).input[0])
 
 
 def _picked_before(
-    picked: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto]
+    picked: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto], up_to: frozenset[str]
 ) -> onnx.NodeProto | None:
-    """Return the TopK by which what `picked` reads was picked before; None where it was not."""
+    """Return the TopK by which what `picked` reads was picked before; None where it was not.
+
+    It is not looked for beyond the operators `up_to`.
+    """
     waiting, seen = [picked.input[0]], set()
     while waiting:
         name = waiting.pop(0)
         node = made_by.get(name)
-        if node is None or name in seen or node.op_type in _COMPUTES:
+        if node is None or name in seen or node.op_type in up_to:
             continue
         if node.op_type == "TopK":
             return node

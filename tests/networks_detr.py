@@ -28,9 +28,7 @@ def detr(
     """
     model, graph, queries, rng = _decoder(size, hybrid=hybrid, patches=patches)
     if chosen:
-        most = graph.constant([QUERIES], np.int64)
-        _, index = graph.ops("TopK", 2, graph.reduce_max(queries, 2), most, axis=1)
-        queries = graph.gather_rows(queries, index)
+        queries = _best(graph, queries)
     state = graph.op("Identity", queries)
     logits = _head(graph, queries, rng, labels + softmax, bias=-3.0)
     if softmax:
@@ -47,9 +45,11 @@ def detr(
     return model
 
 
-def ultralytics(*, labels=3, size=(64, 48), samples=True, rows=False):
+def ultralytics(*, labels=3, size=(64, 48), samples=True, rows=False, chosen=False):
     """One output (1, Q, 4 + labels), boxes and sigmoids, or `rows` (1, Q, 6) of the best pairs."""
     model, graph, queries, rng = _decoder(size, hybrid=True, samples=samples)
+    if chosen:
+        queries = _best(graph, queries)
     boxes = graph.op("Sigmoid", _head(graph, queries, rng, 4))
     shares = graph.op("Sigmoid", _head(graph, queries, rng, labels, bias=-2.0))
     if rows:
@@ -115,6 +115,12 @@ def _decoder(size, *, hybrid=False, patches=False, samples=False):
         tensor = graph.op("GridSample", tensor, grid)
     rows = graph.op("Transpose", graph.reshape(tensor, (1, WIDTH, -1)), perm=[0, 2, 1])
     return model, graph, graph.slice(rows, 1, 0, QUERIES), rng
+
+
+def _best(graph, queries):
+    most = graph.constant([QUERIES], np.int64)
+    _, index = graph.ops("TopK", 2, graph.reduce_max(queries, 2), most, axis=1)
+    return graph.gather_rows(queries, index)
 
 
 def _shorten_strides(model):
