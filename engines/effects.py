@@ -42,12 +42,14 @@ class Scores:
     """Letterboxed, uint8 (H, W, 3) BGR each."""
     reference: npt.NDArray[np.float32]
     """(frames, candidates)."""
+    ranked: bool = False
+    """The candidates come in any order: scores are sorted, and a rank is what is compared."""
 
     @classmethod
     def of(cls, graph: onnx.ModelProto, frames: Sequence[Image]) -> Self:
         """Run the graph on the frames."""
         name = candidates_of(graph)
-        return cls(graph, name, frames, scores_of(graph, name, frames))
+        return cls(graph, name, frames, scores_of(graph, name, frames), _unordered(graph, name))
 
     @property
     def heard(self) -> npt.NDArray[np.bool_]:
@@ -92,21 +94,25 @@ def candidates_of(graph: onnx.ModelProto) -> str:
     the queries of a transformer, they come in any order, and ranks are what can be compared.
     """
     made_by = producers(graph.graph)
-    last = picked = [node for node in graph.graph.node if node.op_type == "TopK"][-1]
-    while (before := _picked_before(picked, made_by, _COMPUTES)) is not None:
-        picked = before
-    ordered = _picked_before(picked, made_by, frozenset()) is None
-    return str((picked if ordered else last).input[0])
+    last = name = str([n.input[0] for n in graph.graph.node if n.op_type == "TopK"][-1])
+    while (before := _picked(name, made_by, _COMPUTES)) is not None:
+        name = str(before.input[0])
+    return last if _unordered(graph, name) else name
 
 
-def _picked_before(
-    picked: onnx.NodeProto, made_by: Mapping[str, onnx.NodeProto], up_to: frozenset[str]
+def _unordered(graph: onnx.ModelProto, name: str) -> bool:
+    """Return whether a tensor is computed on what a TopK picked."""
+    return _picked(name, producers(graph.graph), frozenset()) is not None
+
+
+def _picked(
+    tensor: str, made_by: Mapping[str, onnx.NodeProto], up_to: frozenset[str]
 ) -> onnx.NodeProto | None:
-    """Return the TopK by which what `picked` reads was picked before; None where it was not.
+    """Return the TopK by which a tensor was picked; None where it was not.
 
     It is not looked for beyond the operators `up_to`.
     """
-    waiting, seen = [picked.input[0]], set()
+    waiting, seen = [tensor], set()
     while waiting:
         name = waiting.pop(0)
         node = made_by.get(name)
@@ -122,7 +128,10 @@ def _picked_before(
 def scores_of(
     graph: onnx.ModelProto, name: str, frames: Sequence[Image]
 ) -> npt.NDArray[np.float32]:
-    """Return the candidates' scores on these frames, (frames, candidates)."""
-    return np.concatenate(
-        [scores.reshape(1, -1) for (scores,) in activations(graph, [name], frames)]
-    )
+    """Return the candidates' scores on these frames, (frames, candidates).
+
+    Where the candidates come in any order: sorted.
+    """
+    values = activations(graph, [name], frames)
+    found = np.concatenate([scores.reshape(1, -1) for (scores,) in values])
+    return np.sort(found, axis=1) if _unordered(graph, name) else found

@@ -19,7 +19,7 @@ from engines.search import MOST_TRIED, Search
 from engines.sensitivity import candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     import onnx
@@ -108,9 +108,10 @@ class _Trial:
 
     def judged(self, part: str, graph: onnx.ModelProto) -> _Tried:
         """Judge a graph; wherever things stand only if all else holds."""
-        graded = self._judge.grade(part, graph, self._progress)
-        where = self.located(graph, graded) if graded.held else None
-        return _Tried(graded, where)
+        return self._placed(graph, self._judge.grade(part, graph, self._progress))
+
+    def _placed(self, graph: onnx.ModelProto, graded: Graded) -> _Tried:
+        return _Tried(graded, self.located(graph, graded) if graded.held else None)
 
     def located(self, graph: onnx.ModelProto, graded: Graded) -> Location:
         """Say how well a graph finds things wherever they stand."""
@@ -124,23 +125,36 @@ class _Trial:
 
     def settled(self, part: str) -> tuple[_Tried, Searched | None]:
         """Return how a graph was judged with as few layers in float as its budget allows."""
-        tried = self._with(part, ())
+        tried = self.judged(part, self._encodings.one(part, ()))
         if tried.use <= 1:
             return tried, None
         self._encodings.refine(part, self._progress)
-        tried = self._with(part, ())
+        tried = self.judged(part, self._encodings.one(part, ()))
         if tried.use <= 1:
             return tried, None
         search = Search(part, candidates(self._encodings, part, self._progress))
-        known = {search.names: tried}
-        while search.step(known[search.names].use):
-            told = f"searching {part}, {len(search.names)} layers in float"
-            self._progress(told, len(known) - 1, MOST_TRIED)
-            known[search.names] = self._with(part, search.names)
-        return known[search.names], search.found()
+        return self._searched(search, tried), search.found()
 
-    def _with(self, part: str, in_float: Sequence[str]) -> _Tried:
-        return self.judged(part, self._encodings.one(part, in_float))
+    def _searched(self, search: Search, tried: _Tried) -> _Tried:
+        """Try what the search asks for.
+
+        Wherever things stand it is judged only where it has settled: that takes several times as
+        long as all the rest.
+        """
+        part, known = search.part, {search.names: tried}
+        more = search.step(tried.use)
+        while more:
+            while more:
+                told = f"searching {part}, {len(search.names)} layers in float"
+                self._progress(told, len(known) - 1, MOST_TRIED)
+                graph = self._encodings.one(part, search.names)
+                found = _Tried(self._judge.grade(part, graph, self._progress), None)
+                known[search.names] = found
+                more = search.step(found.use)
+            names = search.names
+            known[names] = self._placed(self._encodings.one(part, names), known[names].graded)
+            more = known[names].use > known[names].graded.use and search.step(known[names].use)
+        return known[search.names]
 
 
 def pass_gate(

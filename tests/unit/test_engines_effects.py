@@ -101,3 +101,16 @@ def test_ranks_are_compared_where_a_decoder_computes_on_what_was_picked(tmp_path
 
     assert len(picked) == 3
     assert candidates_of(graph) == picked[-1]
+
+
+def test_they_are_sorted_then(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(networks_detr.ultralytics(rows=False, chosen=True), path)
+    graph = understand(Order(path, "shelf", "1.0.0")).graph
+    height, width = (d.dim_value for d in graph.graph.input[0].type.tensor_type.shape.dim[1:3])
+    pictures = [np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)]
+
+    scores = Scores.of(graph, pictures)
+
+    assert scores.ranked
+    assert (np.diff(scores.reference) >= 0).all()
