@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engines.encodings import Encodings
     from engines.images import Progress
 
-_WORK = 5e12
+_WORK = 2.5e12
 """Multiplications that trying the layers of one graph may take, about. A count and no clock: the
 same inputs end in the same layers on any machine."""
 _LOOKED_AT = (4, 16)
