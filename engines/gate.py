@@ -151,10 +151,20 @@ class _Trial:
                 found = _Tried(self._judge.grade(part, graph, self._progress), None)
                 known[search.names] = found
                 more = search.step(found.use)
-            names = search.names
-            known[names] = self._placed(self._encodings.one(part, names), known[names].graded)
-            more = known[names].use > known[names].graded.use and search.step(known[names].use)
+            more = self._blind(search, known)
         return known[search.names]
+
+    def _blind(self, search: Search, known: dict[tuple[str, ...], _Tried]) -> bool:
+        """Return whether there is more to try, where what the search ended with is blind somewhere.
+
+        What it ends with instead may have been tried before, but not for that.
+        """
+        while (best := known.get(search.names)) and best.where is None and best.graded.held:
+            graph = self._encodings.one(search.part, search.names)
+            best = known[search.names] = self._placed(graph, best.graded)
+            if best.use > 1 and search.step(best.use):
+                return True
+        return False
 
 
 def pass_gate(

@@ -217,6 +217,16 @@ def test_a_graph_that_is_blind_in_one_place_is_searched_though_its_budget_holds(
     assert made.evaluated.verdict.held
 
 
+def test_a_search_goes_on_where_what_it_ends_with_is_blind_in_one_place(built, monkeypatch):
+    monkeypatch.setattr(gating.location, "evaluate", fewer_on_the_left(0.008))
+
+    made, said = built({"stem": 0.018, "neck": 0.006, "head": 0.004, "last": 0.002})
+
+    assert "searching model.onnx, 1 layers in float" in said  # that holds, but for the place
+    assert made.evaluated.searched["model.onnx"].names == ("stem", "neck")
+    assert made.evaluated.verdict.held
+
+
 def test_a_graph_that_stays_blind_in_one_place_is_refused(built, monkeypatch):
     monkeypatch.setattr(gating.location, "evaluate", fewer_on_the_left(-1.0))
 
