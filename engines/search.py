@@ -25,7 +25,7 @@ MOST_TRIED = 8
 luckiest would win."""
 _FARTHEST = 0.2
 """Share of the effects that a step leaves at least: counts of lost objects are not so smooth."""
-_WORTH = 0.01
+_WORTH = 0.02
 """Share of the multiplications for which a shorter choice is tried once one holds."""
 _SMALL = 0.002
 """Share of the multiplications that any layer in float costs, however small it is: the way there
@@ -164,9 +164,16 @@ class Search:
         if held is None:
             farthest = max(self._uses)
             return min(wanted, self._most) if farthest < self._most else None
+        if use > 1 and wanted >= held:
+            wanted = self._between(max(failed), held)
         if wanted >= held or sum(self._shares[wanted:held]) < _WORTH:
             return None
         return wanted
+
+    def _between(self, failed: int, held: int) -> int:
+        """Return the count at which half of the effects are left, by ratio, that lie between."""
+        goal = math.sqrt(self._left[failed] * self._left[held])
+        return next(n for n in range(failed + 1, held + 1) if n == held or self._left[n] <= goal)
 
     def _held(self) -> int | None:
         """Return the fewest layers with which the limits held."""

@@ -109,6 +109,20 @@ def test_a_choice_that_holds_with_room_to_spare_is_shortened():
     assert len(run(layers, measure).names) == 3
 
 
+def test_between_one_that_failed_and_one_that_holds_with_room_there_is_another():
+    layers = candidates(*[0.1] * 16, share=0.02)
+    calls = []
+
+    def measure(names):
+        """Fall at once, between 5 and 6 layers: no root."""
+        return 2.0 if len(names) < 6 else 0.5
+
+    found = run(layers, measure, calls)
+
+    assert len(found.names) == 6
+    assert len(calls) <= 6
+
+
 def test_for_next_to_nothing_no_shorter_one_is_tried():
     layers = candidates(*[0.1] * 10, share=0.001)
     calls = []
