@@ -35,7 +35,6 @@ FLOOR = THRESHOLD / 2
 class Scores:
     """What a float contract graph makes of the candidates, before NMS, on some frames."""
 
-    graph: onnx.ModelProto
     name: str
     """The tensor of the candidates' scores."""
     frames: Sequence[Image]
@@ -49,7 +48,7 @@ class Scores:
     def of(cls, graph: onnx.ModelProto, frames: Sequence[Image]) -> Self:
         """Run the graph on the frames."""
         name = candidates_of(graph)
-        return cls(graph, name, frames, scores_of(graph, name, frames), _unordered(graph, name))
+        return cls(name, frames, scores_of(graph, name, frames), _unordered(graph, name))
 
     @property
     def heard(self) -> npt.NDArray[np.bool_]:

@@ -192,9 +192,12 @@ def pass_gate(
         tried = {part: trial.judged(part, graph) for part, graph in graphs.items()}
     graded = {part: seen.graded for part, seen in tried.items()}
     refuse_blind(adapted.order.model.name, graded)
+    all_int8 = calibrated.cpu
+    if bundle.PORTABLE_GRAPH in searched:
+        all_int8 = encodings.one(bundle.PORTABLE_GRAPH, ())
     passed = Passed(
         encodings.measured.layers,
-        encodings.one(bundle.PORTABLE_GRAPH, ()),
+        all_int8,
         calibrated,
         judge,
         graded,

@@ -91,8 +91,8 @@ def _errors(
         given = np.array(step * factor, np.float32)
         for column, frame in enumerate(scores.frames):
             (changed,) = session.run([scores.name], {INPUT: frame[np.newaxis], STEP: given})
-            given_scores = np.sort(changed, None) if scores.ranked else changed.ravel()
-            change = (given_scores - scores.reference[column])[scores.heard[column]]
+            found_scores = np.sort(changed, None) if scores.ranked else changed.ravel()
+            change = (found_scores - scores.reference[column])[scores.heard[column]]
             found[row, column] = np.sum(np.square(change, dtype=np.float64))
     return found
 

@@ -62,7 +62,7 @@ def test_it_tells_how_many_layers_are_done(graph, frames):
 def test_the_frames_looked_at_are_spread_over_those_that_show_something():
     reference = np.array([[0.0], [0.9], [0.9], [0.0], [0.9], [0.9]], np.float32)
     pictures = [np.full((2, 2, 3), number, np.uint8) for number in range(6)]
-    scores = Scores(onnx.ModelProto(), "scores", pictures, reference)
+    scores = Scores("scores", pictures, reference)
 
     assert [int(frame[0, 0, 0]) for frame in scores.spread(2).frames] == [1, 5]
     assert [int(frame[0, 0, 0]) for frame in scores.spread(9).frames] == [1, 2, 4, 5]
@@ -70,7 +70,7 @@ def test_the_frames_looked_at_are_spread_over_those_that_show_something():
 
 def test_where_none_does_all_are_looked_at():
     pictures = [np.zeros((2, 2, 3), np.uint8)] * 2
-    scores = Scores(onnx.ModelProto(), "scores", pictures, np.zeros((2, 1), np.float32))
+    scores = Scores("scores", pictures, np.zeros((2, 1), np.float32))
 
     assert len(scores.spread(2).frames) == 2
 

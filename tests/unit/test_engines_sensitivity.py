@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
-import onnx
 import pytest
 
 from calibration.layers import Layer
@@ -26,7 +25,7 @@ def encodings():
             sparable=lambda _: {"first": [first], "second": [first, second]},
             alone=lambda _, name: name,
         )
-        scores = Scores(onnx.ModelProto(), "scores", frames, np.ones((20, 1), np.float32))
+        scores = Scores("scores", frames, np.ones((20, 1), np.float32))
         return SimpleNamespace(measured=measured, scores=scores)
 
     return make
