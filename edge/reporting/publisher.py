@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .connection import Connection
 from .link import Acknowledged, Arrived, Down, Listen, Up
+from .unsaved import Unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -32,9 +33,9 @@ _REFUSED_LONGEST_S = 300.0
 @dataclass(frozen=True, slots=True)
 class _InFlight:
     topic: str
-    kind: Literal["letter", "status", "reply", "clearing"]
-    """Of these, only a letter has a seq."""
-    seq: int | None = None
+    kind: Literal["letter", "repeat", "status", "reply", "clearing"]
+    """A repeat is a letter that the broker had acknowledged before."""
+    letter: Letter | None = None
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class Publisher:
         self._window = 0
         self._in_flight: dict[int, _InFlight] = {}
         self._newest: dict[str, int] = {}
+        self._unsaved = Unsaved()
         self._gone: frozenset[str] = frozenset()
         self._uncleared: set[str] = set()
         self._heard_at = 0.0
@@ -96,19 +98,24 @@ class Publisher:
         return bool(self._in_flight)
 
     @property
+    def repeating(self) -> bool:
+        """Whether there are letters that a broker that is gone may not have saved."""
+        return bool(self._unsaved.again)
+
+    @property
     def in_flight(self) -> set[int]:
         """The seqs that are on their way."""
-        return {sent.seq for sent in self._in_flight.values() if sent.seq is not None}
+        return {sent.letter.seq for sent in self._in_flight.values() if sent.letter}
 
     def send(self, letter: Letter) -> bool:
         """Send one letter, or return False: not now."""
-        # A late one must not replace what a newer one has left with the broker.
-        late = letter.seq <= self._newest.get(letter.topic, 0) or letter.topic in self._gone
-        return self._publish(
-            _InFlight(letter.topic, "letter", letter.seq),
-            letter.payload,
-            retain=letter.retain and not late,
-        )
+        return self._send(letter, "letter")
+
+    def send_repeats(self) -> None:
+        """Send what a broker that is gone may not have saved, as much of it as may be sent now."""
+        again = self._unsaved.again
+        while again and self.room and self._send(again[0], "repeat"):
+            again.popleft()
 
     def send_status(self, payload: bytes) -> bool:
         """Send the status message, or return False: not now."""
@@ -144,13 +151,12 @@ class Publisher:
         while self._events:
             event = self._events.popleft()
             if isinstance(event, Up):
+                self._forget_link()
                 self._link, self._window = event.link, event.window
-                self._in_flight.clear()
                 self._heard_at = time.monotonic()
                 progress.came_up = progress.start_over = True
             elif isinstance(event, Down) and event.link == self._link:
-                self._link = 0
-                self._in_flight.clear()
+                self._forget_link()
             elif isinstance(event, Acknowledged) and event.link == self._link:
                 self._heard_at = time.monotonic()
                 self._settle(event, progress)
@@ -160,6 +166,13 @@ class Publisher:
             progress.start_over = True
         return progress
 
+    def _forget_link(self) -> None:
+        if self._link:
+            repeats = [x.letter for x in self._in_flight.values() if x.kind == "repeat"]
+            self._unsaved.connection_lost(letter for letter in repeats if letter)
+        self._link = 0
+        self._in_flight.clear()
+
     def _hear(self, event: Event) -> None:
         if isinstance(event, Arrived):
             if self._on_command is not None:
@@ -167,6 +180,12 @@ class Publisher:
             return
         self._events.append(event)
         self._wake()
+
+    def _send(self, letter: Letter, kind: Literal["letter", "repeat"]) -> bool:
+        # A late one must not replace what a newer one has left with the broker.
+        late = letter.seq < self._newest.get(letter.topic, 0) or letter.topic in self._gone
+        what = _InFlight(letter.topic, kind, letter)
+        return self._publish(what, letter.payload, retain=letter.retain and not late)
 
     def _publish(
         self,
@@ -202,10 +221,12 @@ class Publisher:
     def _take_as_done(self, sent: _InFlight, progress: Progress) -> None:
         if sent.kind == "clearing":
             progress.cleared.append(sent.topic)
-        if sent.seq is None:
+        if sent.letter is None:
             return
-        progress.acknowledged.append(sent.seq)
-        self._newest[sent.topic] = max(sent.seq, self._newest.get(sent.topic, 0))
+        self._unsaved.note(sent.letter)
+        if sent.kind == "letter":
+            progress.acknowledged.append(sent.letter.seq)
+        self._newest[sent.topic] = max(sent.letter.seq, self._newest.get(sent.topic, 0))
         self._refused_topics.discard(sent.topic)
         if not self._refused_topics:
             self._refused_delay_s = _REFUSED_FIRST_S

@@ -216,6 +216,7 @@ class Reporter:
             self._tell_gap(outbox)
             self._publisher.send_clearing()
             self._send_replies()
+            self._publisher.send_repeats()
         self._send(outbox)
 
     def _sweep(self, outbox: Outbox) -> None:
@@ -281,7 +282,7 @@ class Reporter:
             self._wait_for_news(0.05)
 
     def _must_send(self, outbox: Outbox) -> bool:
-        waits = outbox.backlog or self._replies
+        waits = outbox.backlog or self._replies or self._publisher.repeating
         return self._publisher.connection.connected and bool(waits)
 
     def _wait_for_news(self, timeout_s: float) -> None:

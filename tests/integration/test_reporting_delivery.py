@@ -130,6 +130,22 @@ def test_a_broker_that_is_killed_costs_nothing(broker, tmp_path):
         assert_every_seq_came(subscriber, 200)
 
 
+def test_what_a_killed_broker_had_acknowledged_and_not_saved_is_sent_again(broker, tmp_path):
+    with Subscriber(broker.port):
+        pass  # its session remains: what it misses is in the broker's memory, then on its disk
+    kills, count = 6, 50
+    with reporting(broker.port, tmp_path) as (one, composer):
+        for _ in range(kills):
+            submit(one, composer, count, pause_s=0.002)
+            broker.kill()
+            wait_until(lambda: not one.health().connected)
+            broker.start()
+            wait_until(lambda: one.health().connected, 20, "connected again")
+        wait_until(lambda: one.health().backlog == 0)
+        with Subscriber(broker.port) as subscriber:
+            assert_every_seq_came(subscriber, kills * count)
+
+
 def test_an_absent_subscriber_gets_what_it_missed(broker, tmp_path):
     with Subscriber(broker.port):
         pass

@@ -9,6 +9,7 @@ import pytest
 
 from edge.config import MqttConfig
 from edge.reporting import publisher as module
+from edge.reporting import unsaved
 from edge.reporting.broker_errors import explain, explain_connack, explain_silence
 from edge.reporting.compose import Reply
 from edge.reporting.link import Listen
@@ -28,6 +29,7 @@ def clock(monkeypatch):
 
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(unsaved, "time", clock)
     return clock
 
 
@@ -130,6 +132,70 @@ def test_an_acknowledgement_of_an_earlier_connection_means_nothing(publisher):
     publisher.connection.acknowledge(1, link=1)
 
     assert publisher.look().acknowledged == []
+
+
+class TestLostConnection:
+    """A broker that is killed may have acknowledged what it had not saved yet."""
+
+    def acknowledged(self, publisher, *letters):
+        for one in letters:
+            publisher.send(one)
+            publisher.connection.acknowledge(len(publisher.connection.sent))
+        return publisher.look()
+
+    def again(self, publisher):
+        publisher.connection.go_down()
+        up(publisher)
+        publisher.send_repeats()
+        return [(topic, retain) for _, topic, _, retain in publisher.connection.sent]
+
+    def test_what_was_acknowledged_last_goes_out_once_more(self, publisher, clock):
+        up(publisher)
+        self.acknowledged(publisher, letter(1, "long ago"))
+        clock.now += 10
+        self.acknowledged(publisher, letter(2, "a"), letter(3, "b"))
+        clock.now += 1
+
+        assert self.again(publisher) == [("a", False), ("b", False)]
+
+    def test_is_not_counted_as_acknowledged_twice(self, publisher):
+        up(publisher)
+        self.acknowledged(publisher, letter(1))
+        self.again(publisher)
+
+        publisher.connection.acknowledge(1)
+
+        assert publisher.look().acknowledged == []
+        assert not publisher.repeating
+
+    def test_the_newest_state_is_left_with_the_broker_again_and_no_older_one(self, publisher):
+        up(publisher)
+        states = [letter(seq, "state", retain=True) for seq in (1, 2)]
+        self.acknowledged(publisher, *states)
+
+        assert self.again(publisher) == [("state", False), ("state", True)]
+
+    def test_what_was_under_way_again_when_the_next_one_was_lost_is_not_forgotten(
+        self, publisher, clock
+    ):
+        up(publisher, window=3)
+        self.acknowledged(publisher, letter(1, "a"), letter(2, "b"), letter(3, "c"))
+        publisher.connection.go_down()
+        up(publisher, window=3)
+        publisher.send_repeats()
+        clock.now += 10
+
+        assert self.again(publisher) == [("a", False), ("b", False), ("c", False)]
+
+    def test_a_refusal_of_it_is_logged_and_that_is_all(self, publisher, caplog):
+        up(publisher)
+        self.acknowledged(publisher, letter(1, "a"))
+        self.again(publisher)
+
+        publisher.connection.acknowledge(1, error="Quota exceeded (MQTT reason 151)")
+
+        assert not publisher.look().start_over
+        assert "does not take a repeat on a: Quota exceeded" in caplog.text
 
 
 class TestRefusedMessage:
