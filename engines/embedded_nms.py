@@ -3,7 +3,8 @@
 Such an NMS has shapes that depend on the picture, or is a TensorRT plugin: neither can be in a
 contract graph, which brings its own. What the network predicted is a tensor through which all
 that the NMS is fed with has come: one of its dominators in the graph. Which of them a family knows
-is tried, nearest first; nothing is taken from names.
+is tried, nearest first. Where boxes and scores never were one tensor, these two are what it
+predicted. Nothing is taken from names.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from onnx import numpy_helper
 from engines.graph import attribute, constants, producers, prune, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 NMS = frozenset(
     {"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT"}
+    | {"TRTBatchedNMS"}
 )
-"""The standard operator, and TensorRT's plugins."""
+"""The standard operator, and TensorRT's plugins; the last is MMDeploy's."""
 REMEDY = (
     "export it again without NMS: Ultralytics with nms=False, YOLOv5, v6, v7 without --end2end, "
     "--nms or --include-nms"
@@ -36,33 +38,53 @@ _PICKS = frozenset(
     | {"Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"}
 )
 """Ops whose first input holds values; the others say which of them, and in what shape."""
+_CHOICES = {
+    "Cast": 0, "Gather": 0, "GatherElements": 0, "GatherND": 0, "Identity": 0, "Reshape": 0,
+    "Squeeze": 0, "Transpose": 0, "Unsqueeze": 0, "Where": 1,
+}  # fmt: skip
+"""Ops that choose among candidates before an NMS, or turn them: which input has them all.
+
+Not those that take a part of a candidate. A Where is a threshold, which leaves zeros."""
 _IOU = 3
 """Which input of NonMaxSuppression the threshold is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A model without its NMS, whose only output is what that was fed with."""
+    """A model without its NMS, whose outputs, one or two, are what that was fed with."""
 
     model: onnx.ModelProto
-    tensor: str
+    tensors: tuple[str, ...]
     operator: str
 
 
 def embedded(model: onnx.ModelProto) -> onnx.NodeProto | None:
-    """Return the NMS of a model that has one; None for none or several, which are no YOLO's."""
+    """Return the NMS of a model that has one, or the first of one for each frame of its batch.
+
+    None for none or several otherwise, which are no YOLO's.
+    """
+    found = _all(model)
+    return found[0] if found else None
+
+
+def _all(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     found = [node for node in model.graph.node if node.op_type in NMS]
-    return found[0] if len(found) == 1 else None
+    batch = shape_of(model.graph.input[0])[:1] if model.graph.input else ()
+    same = len({node.op_type for node in found}) == 1
+    # A batch that was opened while the graph was traced has one for each frame of that time.
+    for_each = same and (batch == (len(found),) or any(isinstance(n, str) for n in batch))
+    return found if len(found) == 1 or for_each else []
 
 
 def overlap(model: onnx.ModelProto) -> float | None:
-    """Return the IoU that the model's one NMS suppresses above, where that is a constant.
+    """Return the IoU that the model's NMS suppresses above, where that is one constant.
 
     Inside a branch, too: torchvision's exports look first whether there is anything to suppress.
     """
     graphs = list(_with_branches(model.graph))
     found = [node for graph in graphs for node in graph.node if node.op_type in NMS]
-    return _threshold(graphs, found[0]) if len(found) == 1 else None
+    values = {_threshold(graphs, node) for node in found}
+    return values.pop() if len(values) == 1 else None
 
 
 def _with_branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -74,7 +96,7 @@ def _with_branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def across_labels(model: onnx.ModelProto, predictions: str) -> bool:
-    """Return whether boxes of different labels suppress one another in the model's one NMS.
+    """Return whether boxes of different labels suppress one another in the model's NMS.
 
     The standard operator does so to boxes that are all of one class to it, unless they have been
     moved apart by their labels: they are not where nothing but `predictions`, the tensor it was cut
@@ -123,24 +145,54 @@ def _is_nothing(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
 
 
 def cuts(model: onnx.ModelProto) -> Iterator[Cut]:
-    """Yield the model cut at each tensor that may be its predictions, nearest its NMS first."""
-    nms = embedded(model)
-    if nms is None:
+    """Yield the model cut at what may be its predictions: one tensor, the nearest first, or two.
+
+    The two are its boxes and its scores, all of them before those that are left of a choice.
+    """
+    found = _all(model)
+    if not found:
         return
     inferred = onnx.shape_inference.infer_shapes(model).graph
     ranks = {value.name: len(shape_of(value)) for value in inferred.value_info if _known(value)}
     made_by = producers(model.graph)
-    for tensor in _dominators(model.graph, list(nms.input[:2])):
+    fed = [name for node in found for name in node.input[:2]]
+    for tensor in _dominators(model.graph, fed):
         if made_by[tensor].op_type == "Conv":
-            return
+            break
         if ranks.get(tensor, _RANK) == _RANK:
-            cut = onnx.ModelProto()
-            cut.CopyFrom(model)
-            del cut.graph.output[:], cut.graph.value_info[:]
-            cut.graph.output.append(onnx.helper.make_empty_tensor_value_info(tensor))
-            cut.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-            prune(cut.graph)
-            yield Cut(cut, tensor, nms.op_type)
+            yield _cut(model, (tensor,), found[0].op_type)
+    if len(found) == 1 and set(fed) <= made_by.keys():
+        chosen = [_before_choices(made_by, ranks, name) for name in fed]
+        for pair in dict.fromkeys(zip(*chosen, strict=False)):
+            if len(set(pair)) == len(pair):
+                yield _cut(model, pair, found[0].op_type)
+
+
+def _before_choices(
+    made_by: Mapping[str, onnx.NodeProto], ranks: Mapping[str, int], tensor: str
+) -> tuple[str, str]:
+    """Return the tensor of all candidates that one was chosen from, and the nearest of its rank."""
+    fitting, name = [], tensor
+    while True:
+        if ranks.get(name, _RANK) == _RANK:
+            fitting.append(name)
+        node = made_by.get(name)
+        if node is None or node.op_type not in _CHOICES:
+            break
+        name = node.input[_CHOICES[node.op_type]]
+    fitting = [name for name in fitting if name in made_by] or [tensor]
+    return fitting[-1], fitting[0]
+
+
+def _cut(model: onnx.ModelProto, tensors: tuple[str, ...], operator: str) -> Cut:
+    cut = onnx.ModelProto()
+    cut.CopyFrom(model)
+    del cut.graph.output[:], cut.graph.value_info[:]
+    for tensor in tensors:
+        cut.graph.output.append(onnx.helper.make_empty_tensor_value_info(tensor))
+        cut.graph.output[-1].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    prune(cut.graph)
+    return Cut(cut, tensors, operator)
 
 
 def _known(value: onnx.ValueInfoProto) -> bool:
@@ -162,7 +214,9 @@ def _dominators(graph: onnx.GraphProto, tensors: list[str]) -> Iterator[str]:
         for name in node.output:
             above[name] = common
             depth[name] = depth.get(common or "", -1) + 1
-    found = _common([name for name in tensors if name in above], above, depth)
+    if not above.keys() >= set(tensors):
+        return
+    found = _common(tensors, above, depth)
     while found is not None and above[found] is not None:
         yield found
         found = above[found]

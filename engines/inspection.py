@@ -150,13 +150,14 @@ def _cut_or_whole(source: Source, order: Order) -> tuple[Network, str | None]:
     With the tensor that the NMS was cut off behind, None where it was not.
     """
     for cut in embedded_nms.cuts(source.model):
-        said = f"its {cut.operator} was cut off behind {cut.tensor!r}"
+        behind = " and ".join(map(repr, cut.tensors))
+        said = f"its {cut.operator} was cut off behind {behind}"
         shorter = replace(source, model=cut.model, changed=(*source.changed, said))
         try:
             network = prepare(shorter, order.size_wh)
             registry.recognise(network, order.family)
         except ModelError as error:
-            _log.info("cut at %s: %s", cut.tensor, error)
+            _log.info("cut at %s: %s", behind, error)
         else:
-            return network, cut.tensor
+            return network, cut.tensors[0]
     return prepare(source, order.size_wh), None

@@ -10,6 +10,7 @@ from engines.embedded_nms import cuts, overlap
 from engines.errors import ModelError
 from engines.graph import GraphBuilder
 from tests import by_hand, networks, networks_detr, networks_yolo
+from tests.networks_boxes import with_nms_for_each
 from tests.networks_yolo import with_nms
 
 EXPORTS = {
@@ -156,6 +157,42 @@ def test_only_what_all_ways_pass_is_tried():
         ("nms/Slice_0", "nms/Mul_0"),
         ("nms/Slice_0", "nms/Transpose_0"),
     ]
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["fixed", "open"])
+def test_one_for_each_frame_of_a_batch_is_cut_off_and_the_batch_is_freed(tmp_path, opened):
+    model = with_nms_for_each(networks.ultralytics(corners=True, batch=3), iou=0.55)
+    if opened:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    adapted = by_hand.understood(tmp_path, model)
+    wanted = by_hand.understood(tmp_path, networks.ultralytics(corners=True), iou=0.55)
+    frames = np.stack([by_hand.frame((64, 64), seed) for seed in (1, 2)])
+
+    found, expected = (
+        by_hand.session(x.graph).run(None, {"frames": frames}) for x in (adapted, wanted)
+    )
+
+    assert (adapted.family.name, adapted.iou, adapted.network.batched) == (
+        "ultralytics",
+        0.55,
+        True,
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_boxes_of_other_labels_are_suppressed_where_all_of_them_did_that(tmp_path):
+    model = with_nms_for_each(networks.ultralytics(corners=True, batch=3), apart=0.0)
+
+    assert by_hand.understood(tmp_path, model).across_labels
+
+
+def test_frames_that_are_suppressed_above_different_overlaps_have_none_in_common():
+    model = with_nms_for_each(networks.ultralytics(corners=True, batch=2), iou=0.55)
+    first = next(node for node in model.graph.node if node.op_type == "NonMaxSuppression")
+    first.input[3] = GraphBuilder(model, "other/").constant([0.7])
+
+    assert overlap(model) is None
 
 
 def test_an_open_size_is_asked_for_before_anything_is_said_of_the_plugin(tmp_path):
