@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from edge.detector.bundle import load_bundle
-from edge.detector.golden import hold_to_golden
 from edge.detector.letterbox import letterbox
-from edge.detector.onnxruntime import OnnxRuntime
 from engines.inspection import Order, understand
 from engines.labels import find_labels
 
@@ -23,7 +14,6 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-ROOT = Path(__file__).parents[2]
 MODELS = {"ultralytics": "yolo11n_320.onnx", "yolox": "yolox_nano_416.onnx"}
 IOU = {"ultralytics": 0.7, "yolox": 0.45}
 """What each family's own scripts use."""
@@ -140,103 +130,3 @@ def test_names_come_out_of_the_models_metadata(shared_data):
     adapted = understand(order(shared_data, "ultralytics"))
 
     assert find_labels(adapted.network.source, 80, None)[0][:2] == ("person", "bicycle")
-
-
-def command(*words):
-    return subprocess.run(
-        [sys.executable, "-m", "engines.cli", *map(str, words)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=550,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def forty_frames(shared_data, tmp_path_factory):
-    """Write 40 frames of the shop video as photos."""
-    import cv2
-
-    folder = tmp_path_factory.mktemp("frames")
-    video = cv2.VideoCapture(str(shared_data / "media" / "retail_store_1080p.mp4"))
-    for number in range(600):
-        video.grab()
-        if number % 15 == 0:
-            cv2.imwrite(str(folder / f"{number:04}.jpg"), video.retrieve()[1])
-    video.release()
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("family", "options"), [("ultralytics", []), ("yolox", ["--runtime", "onnxruntime"])]
-)
-def test_the_command_builds_a_bundle_that_serves(
-    tmp_path, shared_data, forty_frames, family, options
-):
-    out = tmp_path / "bundle"
-    model = shared_data / "models" / MODELS[family]
-
-    # How much of it is kept is calibration's affair, and tested there; a search takes minutes.
-    result = command(
-        model, "--images", forty_frames, "--out", out, "--version", "2.0.1",
-        "--no-search", "--allow-drop", *options,
-    )  # fmt: skip
-
-    assert result.returncode == 0, result.stderr
-    assert "float detections kept" in result.stdout
-    bundle = load_bundle(out)
-    spec = bundle.passport.input
-    assert bundle.passport.version == "2.0.1"
-    assert bundle.passport.accuracy["model.onnx"]["matched"] > 0
-    with OnnxRuntime(bundle.file("model.onnx"), (spec.height, spec.width, 3)) as runtime:
-        assert hold_to_golden(bundle, runtime, "model.onnx").kept == 1
-
-
-def test_ctrl_c_in_mid_build_leaves_nothing(tmp_path, shared_data, forty_frames):
-    out = tmp_path / "deep" / "bundle"
-    words = [shared_data / "models" / MODELS["yolox"], "--images", forty_frames, "--out", out]
-    build = subprocess.Popen(
-        [sys.executable, "-m", "engines.cli", *map(str, words)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        until(lambda line: "reading images" in line, build.stderr)
-        time.sleep(1.5)
-        build.send_signal(2)
-        _, errors = build.communicate(timeout=60)
-    finally:
-        build.kill()
-
-    assert build.returncode == 130
-    assert "nothing was written" in errors
-    assert list(tmp_path.iterdir()) == []
-
-
-def until(wanted, stream):
-    for line in stream:
-        if wanted(line):
-            return
-    pytest.fail("the build ended early")
-
-
-def test_the_same_inputs_give_the_same_bytes(tmp_path, shared_data, forty_frames):
-    model = shared_data / "models" / MODELS["ultralytics"]
-    outs = [tmp_path / "one", tmp_path / "two"]
-    for out in outs:
-        # A wide budget: a search takes minutes and is tested by itself.
-        result = command(
-            model, "--images", forty_frames, "--out", out, "--max-score-shift", "0.1",
-            "--runtime", "onnxruntime",
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
-
-    first, second = (
-        {file.name: file.read_bytes() for file in out.iterdir() if file.suffix != ".html"}
-        for out in outs
-    )
-    assert first == second
