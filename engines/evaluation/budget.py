@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FEW = 30
 """Confident detections below which a verdict is said to rest on few."""
+_MANY = 50
+"""Annotated objects of a label from which on its average precision says something by itself."""
 _Z = 1.96
 """Normal quantile of a 95 % interval."""
 
@@ -35,6 +37,9 @@ class Budget:
     """Share of confident detections that must be kept, and that must be expected."""
     label_kept: float = 0.9
     """Of any one label's."""
+    label_drop: float = 2.0
+    """Points of AP50 of any one label, where `_MANY` of its objects are annotated: a mean over
+    labels hides it where others gain."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
@@ -128,6 +133,26 @@ def check(
         *_labels(part, labels, budget.label_kept),
         *(_precision(part, budget, *precision) if precision else ()),
     )  # fmt: skip
+
+
+def worst_label(
+    part: str,
+    budget: Budget,
+    precision: tuple[AveragePrecision, AveragePrecision],
+    names: Sequence[str],
+) -> Iterable[Check]:
+    """Hold the label that loses most to its limit; `precision` is (float's, the graph's)."""
+    reference, found = precision
+    drops = {
+        label: (before.ap50 - found.labels[label].ap50) * POINTS
+        for label, before in reference.labels.items()
+        if before.objects >= _MANY
+    }
+    if drops:
+        worst = max(drops, key=lambda label: (drops[label], -label))
+        what = f"points of AP50 lost of label {names[worst]}"
+        limit = max(budget.label_drop, budget.max_map_drop)
+        yield _at_most(part, what, max(0.0, drops[worst]), limit, reference.labels[worst].objects)
 
 
 def warnings(confident: int, annotated: AveragePrecision | None, frames: str) -> tuple[str, ...]:

@@ -93,8 +93,10 @@ class Judge:
         labels = {self._names[label]: seen for label, seen in of_label.items()}
         precision = self._precision(raw)
         pair = (self.precision, precision) if self.precision and precision else None
-        checks = budget.check(part, self._budget, grade, labels, pair)
-        return Graded(part, raw, grade, labels, precision, checks)
+        checks = [*budget.check(part, self._budget, grade, labels, pair)]
+        if pair:
+            checks += budget.worst_label(part, self._budget, pair, self._names)
+        return Graded(part, raw, grade, labels, precision, tuple(checks))
 
     def verdict(self, graded: Mapping[str, Graded], *, allow_drop: bool) -> Verdict:
         """Return what all graphs together come to."""

@@ -10,7 +10,7 @@ import pytest
 from edge.detector.agreement import Agreement
 from engines.evaluation import budget
 from engines.evaluation.accuracy import Followed, Grade, grade, grade_by_label
-from engines.evaluation.average_precision import AveragePrecision
+from engines.evaluation.average_precision import AveragePrecision, LabelPrecision
 from engines.evaluation.budget import Budget, Verdict, check, worst_labels
 from tests.raw import raw_detections
 
@@ -80,6 +80,40 @@ def precisions(drop_map, drop_ap50):
 )
 def test_mean_average_precision_may_drop_half_a_point(drops, what):
     assert missed(grades(), precision=precisions(*drops)) == what
+
+
+def of_labels(**ap50):
+    labels = {
+        number: LabelPrecision(0.5, score, objects)
+        for number, (score, objects) in enumerate(ap50.values())
+    }
+    return AveragePrecision(0.5, 0.8, 10, labels, np.zeros(101))
+
+
+@pytest.mark.parametrize(
+    ("can", "crate", "what"),
+    [
+        ((0.781, 50), (0.95, 50), []),
+        ((0.779, 50), (0.95, 50), ["points of AP50 lost of label can"]),
+        ((0.779, 50), (0.70, 80), ["points of AP50 lost of label crate"]),
+        ((0.779, 49), (0.95, 50), []),
+    ],
+)
+def test_a_label_may_not_lose_much_where_another_gains(can, crate, what):
+    float_model = of_labels(can=(0.8, can[1]), crate=(0.9, crate[1]))
+    found = of_labels(can=can, crate=crate)
+
+    checks = budget.worst_label("model.onnx", Budget(), (float_model, found), ("can", "crate"))
+
+    assert [check.what for check in checks if not check.held] == what
+
+
+def test_who_allows_more_points_for_the_mean_allows_them_for_a_label():
+    pair = (of_labels(can=(0.8, 50)), of_labels(can=(0.76, 50)))
+
+    (found,) = budget.worst_label("model.onnx", Budget(max_map_drop=5), pair, ("can",))
+
+    assert found.held
 
 
 def test_a_budget_of_nothing_allows_nothing():
