@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from edge.frame import Frame, FrameStamp, Image
 
 
+_USED = float(np.finfo(np.float32).tiny)
+"""The least score of a slot that holds something."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A frame on its way to the network: uint8 (H, W, 3) BGR, and where it lies in the input.
@@ -37,6 +41,23 @@ def prepare(frame: Frame, spec: InputSpec, runtime: Runtime) -> Prepared:
     """Bring a frame to what the runtime takes; any thread may, so cameras do it themselves."""
     pixels, placement = runtime.prepare(frame.image, spec)
     return Prepared(frame.stamp, placement, pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a network gave for frame `index` of a batch, still to be decoded; see `decode`.
+
+    Decoding is left to whoever looks at it, on a thread that the network does not wait for.
+    """
+
+    raw: RawDetections
+    index: int
+    placement: Placement
+    floor: float
+
+    def detections(self) -> Detections:
+        """Decode it."""
+        return decode(self.raw, self.index, self.placement, self.floor)
 
 
 class UnderWay:
@@ -77,12 +98,12 @@ class UnderWay:
         images = [item.pixels for item in batch]
         self._batches.append((batch, self._runtime.submit(images, self._spec, self._done)))
 
-    def finish(self) -> list[tuple[Prepared, Detections]]:
-        """Wait for the oldest batch; return its frames, and what was detected in each."""
+    def finish(self) -> list[tuple[Prepared, Found]]:
+        """Wait for the oldest batch; return its frames, and what was found in each."""
         batch, pending = self._batches.popleft()
         raw = pending.outputs()
         return [
-            (item, decode(raw, index, item.placement, self._floor))
+            (item, Found(raw, index, item.placement, self._floor))
             for index, item in enumerate(batch)
         ]
 
@@ -93,7 +114,7 @@ def decode(raw: RawDetections, index: int, placement: Placement, floor: float) -
     A score of 0 marks an unused slot, whatever `floor` is. Boxes are in pixels of the frame.
     """
     scores = raw.scores[index]
-    slots = np.flatnonzero(scores >= max(floor, np.finfo(np.float32).tiny))
+    slots = np.flatnonzero(scores >= max(floor, _USED))
     return Detections(
         placement.to_frame(raw.boxes[index, slots]), scores[slots], raw.labels[index, slots]
     )

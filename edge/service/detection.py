@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from edge.capture.mailbox import Mailbox
-    from edge.detections import Detections
     from edge.detector.bundle import Bundle
-    from edge.detector.detector import Prepared
+    from edge.detector.detector import Found, Prepared
     from edge.detector.runtime import RawDetections, Runtime
     from edge.detector.runtimes import Engine
     from edge.frame import FrameStamp
@@ -46,7 +45,7 @@ class Frames(Protocol):
 
 def turn(
     frames: Frames, under_way: UnderWay, limit: int, timeout_s: float
-) -> list[tuple[Prepared, Detections]]:
+) -> list[tuple[Prepared, Found]]:
     """Begin what the cameras have, at most `limit` frames, and finish what is due.
 
     Waits at most `timeout_s` for a frame or a batch that is done; a batch that has to be finished
@@ -73,7 +72,7 @@ class DetectionHealth:
 class DetectionThread(threading.Thread):
     """Takes the freshest frame of every camera that has one, detects, hands on what it found.
 
-    `found` is called on this thread with a frame's stamp and its detections; it must not block.
+    `found` is called on this thread with a frame's stamp and what was found; it must not block.
     `floor` is asked, before each batch, from which score on detections are anybody's business.
     """
 
@@ -82,7 +81,7 @@ class DetectionThread(threading.Thread):
         bundle: Bundle,
         engine: Engine,
         mailbox: Mailbox[Prepared],
-        found: Callable[[FrameStamp, Detections], None],
+        found: Callable[[FrameStamp, Found], None],
         floor: Callable[[], float],
     ) -> None:
         super().__init__(name="detector", daemon=True)
@@ -184,9 +183,9 @@ class DetectionThread(threading.Thread):
     def _patience_s(self) -> float:
         return 0.0 if self._asked else IDLE_S
 
-    def _hand_on(self, finished: list[tuple[Prepared, Detections]]) -> None:
-        for item, detections in finished:
-            self._found(item.stamp, detections)
+    def _hand_on(self, finished: list[tuple[Prepared, Found]]) -> None:
+        for item, found in finished:
+            self._found(item.stamp, found)
             self._frames += 1
 
     def _answer_one(self, runtime: Runtime) -> None:

@@ -12,7 +12,7 @@ from edge.aisles.aisles import Aisles
 from edge.aisles.whereabouts import whereabouts_of
 from edge.capture.camera import Camera
 from edge.capture.mailbox import Mailbox
-from edge.detector.detector import Prepared, prepare
+from edge.detector.detector import Found, Prepared, prepare
 from edge.reporting.compose import utc_now
 
 from .viewfinder import Viewfinder
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from edge.capture.status import CameraStatus
     from edge.config import Config
-    from edge.detections import Detections
     from edge.detector.bundle import Bundle
     from edge.detector.runtimes import Engine
     from edge.frame import Frame, FrameStamp
@@ -66,7 +65,7 @@ class Pipeline:
             camera.name: found for camera in config.cameras if (found := whereabouts_of(camera))
         }
         self._waits = {camera.name for camera in self.cameras if not camera.live}
-        self._observed: deque[tuple[FrameStamp, Detections]] = deque(maxlen=OBSERVATIONS)
+        self._observed: deque[tuple[FrameStamp, Found]] = deque(maxlen=OBSERVATIONS)
         self._unreported = 0
         self._stopping = threading.Event()
         self._told: dict[str, tuple[float, CameraStatus]] = {}
@@ -108,7 +107,7 @@ class Pipeline:
                 return False
         return True
 
-    def found(self, stamp: FrameStamp, detections: Detections) -> None:
+    def found(self, stamp: FrameStamp, found: Found) -> None:
         """Take what the detector found in a frame; never blocks."""
         if len(self._observed) == OBSERVATIONS:
             self._unreported += 1
@@ -118,14 +117,16 @@ class Pipeline:
                     "look at the outbox's disk",
                     self._unreported,
                 )
-        self._observed.append((stamp, detections))
+        self._observed.append((stamp, found))
         self._wake()
 
     def step(self) -> list[Outgoing]:
         """Return the messages that are due, on the report thread."""
         due: list[Outgoing] = []
         while self._observed:
-            due += map(self._composer.detections, self.aisles.observe(*self._observed.popleft()))
+            stamp, found = self._observed.popleft()
+            observed = self.aisles.observe(stamp, found.detections())
+            due += map(self._composer.detections, observed)
         health = [camera.status() for camera in self.cameras]
         now = time.monotonic()
         due += map(self._composer.camera, filter(lambda s: self._is_news(s, now), health))

@@ -179,8 +179,8 @@ class Bench:
                 f"no frame within {FRAME_S:.0f} s: {self._why_silent()}",
                 "give a source that goes on, for example file:///video.mp4?loop=1",
             )
-        for item, detections in finished:
-            self._pipeline.found(item.stamp, detections)
+        for item, found in finished:
+            self._pipeline.found(item.stamp, found)
         waited = self._clocked.waited_s
         self._note(WAIT, waited)
         self._note(WORK, time.perf_counter() - started - waited)

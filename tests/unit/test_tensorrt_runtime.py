@@ -50,7 +50,8 @@ def prepared(runtime, bundle, images):
 
 
 def labels_and_scores(found):
-    return [(d.labels.tolist(), d.scores.round(2).tolist()) for _, d in found]
+    seen = [one.detections() for _, one in found]
+    return [(d.labels.tolist(), d.scores.round(2).tolist()) for d in seen]
 
 
 def expected(bundle, images):
@@ -73,7 +74,7 @@ def test_a_batch_of_frames_gives_what_the_portable_graph_gives(gpu, bundle):
         found = under_way.finish()
 
     assert labels_and_scores(found) == expected(bundle, images)
-    assert found[0][1].xyxy.max() == 320
+    assert found[0][1].detections().xyxy.max() == 320
 
 
 def test_two_batches_are_under_way_at_once_and_neither_disturbs_the_other(gpu, bundle):
