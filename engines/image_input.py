@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 TARGET_SIZES = "orig_target_sizes"
 """An input, (B, 2), of the width and height that RT-DETR's line scales its boxes to."""
+SCALE_FACTOR = "scale_factor"
+"""An input, (B, 2), that PaddleDetection's models divide their boxes by."""
+_IMAGE_SHAPE = "im_shape"
+"""An input, (B, 2), of the height and width that they clip their boxes to."""
 _MASK = "pixel_mask"
 """An input, (B, H, W), of the pixels that DETR is to see, as transformers exports it."""
 _RANK = 4
@@ -74,11 +78,15 @@ def to_planes(model: onnx.ModelProto, image: onnx.ValueInfoProto) -> None:
 def fix_companions(model: onnx.ModelProto, size_wh: tuple[int, int]) -> None:
     """Make constants of the inputs that only describe the frame: its size, and which pixels count.
 
-    A letterboxed frame always has the network's own size, and counts as a whole.
+    A letterboxed frame always has the network's own size and scale, and counts as a whole.
     """
     for value in list(model.graph.input):
         if value.name == TARGET_SIZES:
             values = np.array([size_wh])
+        elif value.name == SCALE_FACTOR:
+            values = np.ones((1, 2))
+        elif value.name == _IMAGE_SHAPE:
+            values = np.array([size_wh[::-1]])
         elif value.name == _MASK:
             rows, columns = (
                 n if isinstance(n, int) and n > 0 else side

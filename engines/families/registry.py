@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engines import embedded_nms
 from engines.errors import ModelError
+from engines.families.damo_yolo import DamoYolo
 from engines.families.detr import Detr, RfDetr, RtDetr
 from engines.families.detr_exported import DetrExported, DetrExportedNormalised
 from engines.families.detr_ultralytics import RtDetrUltralytics
@@ -13,13 +14,16 @@ from engines.families.end_to_end import EndToEnd
 from engines.families.family import Close
 from engines.families.faster_rcnn import FasterRcnn
 from engines.families.fastestdet import FastestDet
+from engines.families.mmdetection import MmDetection, RtmDet
 from engines.families.nanodet import NanoDet, NanoDetPlus
 from engines.families.other_tasks import refuse_seen, refuse_stated
+from engines.families.pp_yoloe import PpYoloe, PpYoloePlus
 from engines.families.ssd import Ssd
 from engines.families.ssd_tensorflow import SsdTensorflow
 from engines.families.torchvision import TorchvisionSsd
 from engines.families.torchvision_dense import TorchvisionFcos, TorchvisionRetinaNet
 from engines.families.ultralytics import Ultralytics
+from engines.families.yolo_nas import YoloNas, YoloNasBytes
 from engines.families.yolo_raw import Yolov3, Yolov4, Yolov5Raw
 from engines.families.yolov4 import Yolov4Decoded
 from engines.families.yolov5 import Yolov5
@@ -54,6 +58,13 @@ FAMILIES: tuple[Family, ...] = (
     TorchvisionSsd(),
     TorchvisionRetinaNet(),
     TorchvisionFcos(),
+    YoloNas(),
+    YoloNasBytes(),
+    DamoYolo(),
+    PpYoloe(),
+    PpYoloePlus(),
+    RtmDet(),
+    MmDetection(),
     FasterRcnn(),
 )
 

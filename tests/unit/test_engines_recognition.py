@@ -9,13 +9,14 @@ import pytest
 
 from engines.families.registry import FAMILIES
 from engines.model import load_source, prepare
-from tests import networks, networks_detr, networks_yolo
+from tests import networks, networks_boxes, networks_detr, networks_yolo
 from tests.networks_nanodet import fastestdet, nanodet
 from tests.networks_ssd import ssd
 from tests.networks_tensorflow import tensorflow
 from tests.networks_torchvision import dense, torchvision
 
 RAW = "yolov3 yolov4 yolov5-raw"
+PADDLE_OR_NAS = "pp-yoloe pp-yoloe-plus yolo-nas"
 GRAPHS = {
     # name: (graph, the family it is of for sure, families it may be of if the user says so)
     "v8 and later": (networks.ultralytics, "ultralytics", ""),
@@ -54,6 +55,14 @@ GRAPHS = {
     "NanoDet-Plus": (nanodet, "nanodet-plus", ""),
     "NanoDet": (lambda: nanodet(strides=(8, 16, 32)), "nanodet", ""),
     "FastestDet": (fastestdet, "fastestdet", ""),
+    "YOLO-NAS": (networks_boxes.yolo_nas, "yolo-nas", ""),
+    "YOLO-NAS, one label": (lambda: networks_boxes.yolo_nas(labels=1), "yolo-nas", ""),
+    "YOLO-NAS of bytes": (lambda: networks_boxes.yolo_nas(takes_bytes=True), "yolo-nas-uint8", ""),
+    "DAMO-YOLO": (networks_boxes.damo_yolo, "damo-yolo", "mmdetection"),
+    "PP-YOLOE": (networks_boxes.pp_yoloe, None, "pp-yoloe pp-yoloe-plus"),
+    "PP-YOLOE, joined": (lambda: networks_boxes.pp_yoloe(joined=True), None, PADDLE_OR_NAS),
+    "RTMDet": (networks_boxes.rtmdet, None, "rtmdet mmdetection"),
+    "GFL": (lambda: networks_boxes.rtmdet(bins=8), None, "damo-yolo mmdetection"),
 }
 ANCHORS = {"anchors": repr(networks_yolo.ANCHORS.tolist())}
 

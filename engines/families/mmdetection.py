@@ -1,0 +1,63 @@
+"""RTMDet and other dense detectors of MMDetection, as MMDeploy exports them: `dets`, `labels`.
+
+The NMS at their end is cut off; in front of it are boxes (B, N, 4) and scores (B, N, labels). They
+are letterboxed to the top left and normalised, RTMDet as BGR on grey 114, the others as RGB and
+padded with the mean. No graph shows which: the user has to say it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engines.families.boxes_and_scores import BoxesAndScores, projected_by, takes_bytes
+from engines.families.family import Preprocessing
+from engines.image_input import SCALE_FACTOR
+
+if TYPE_CHECKING:
+    from engines.families.boxes_and_scores import Pair
+    from engines.model import Network
+
+_ROWS = 2
+_MEAN, _STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
+"""Of blue, green and red."""
+
+
+class MmDetection(BoxesAndScores):
+    """See the module."""
+
+    name = "mmdetection"
+    models = "MMDetection's FCOS, ATSS, GFL, VFNet, RetinaNet by MMDeploy: dets and labels"
+    preprocessing = Preprocessing(
+        letterbox="top-left", colours="RGB", mean=_MEAN[::-1], std=_STD[::-1], pad=114
+    )
+    iou = 0.6
+    ordered = 0.75
+    _other = "its graph does not say that it is not another of MMDetection's, or fed otherwise"
+
+    def _why_not(self, network: Network, pair: Pair) -> str | None:
+        if takes_bytes(network):
+            return "its image is uint8"
+        inputs = {value.name for value in network.source.model.graph.input}
+        if pair.axis != _ROWS or pair.joined is not None or SCALE_FACTOR in inputs:
+            return f"{pair}, expected scores (1, {pair.count}, {pair.labels})"
+        if projected_by(network, pair) == "Conv":
+            return "a convolution makes its boxes' distances of distributions"
+        return None
+
+    def _doubts(self, network: Network, pair: Pair) -> tuple[str, ...]:  # noqa: ARG002
+        return (self._other,)
+
+
+class RtmDet(MmDetection):
+    """RTMDet: its distances are numbers, not distributions."""
+
+    name = "rtmdet"
+    models = "RTMDet by MMDeploy: dets and labels"
+    preprocessing = Preprocessing(letterbox="top-left", colours="BGR", mean=_MEAN, std=_STD)
+    iou = 0.65
+
+    def _why_not(self, network: Network, pair: Pair) -> str | None:
+        reason = super()._why_not(network, pair)
+        if reason is None and projected_by(network, pair) is not None:
+            return "its boxes' distances are made of distributions"
+        return reason
