@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from calibration.quantise import measure
 from edge.detector import bundle
-from edge.detector.golden import FLOAT
 from engines.encodings import Encodings
 from engines.errors import BudgetError
 from engines.evaluation import location
 from engines.evaluation.budget import Budget, worst_labels
 from engines.evaluation.evaluated import Judge, refuse_blind
 from engines.evaluation.location import Location
+from engines.evaluation.moved_scenes import MovedScenes
 from engines.evaluation.views import widened
 from engines.search import MOST_TRIED, Search
 from engines.sensitivity import candidates
@@ -101,9 +101,9 @@ class _Trial:
     def __init__(
         self, adapted: Adapted, encodings: Encodings, judge: Judge, progress: Progress
     ) -> None:
-        self._adapted = adapted
         self._encodings = encodings
         self._judge = judge
+        self._scenes = MovedScenes(adapted.graph, judge.held_out, adapted.input.pad, progress)
         self._progress = progress
 
     def judged(self, part: str, graph: onnx.ModelProto) -> _Tried:
@@ -115,13 +115,7 @@ class _Trial:
 
     def located(self, graph: onnx.ModelProto, graded: Graded) -> Location:
         """Say how well a graph finds things wherever they stand."""
-        return location.evaluate(
-            {FLOAT: self._adapted.graph, graded.part: graph},
-            self._judge.held_out,
-            {graded.part: graded.raw},
-            self._adapted.input.pad,
-            self._progress,
-        )
+        return location.evaluate(self._scenes, graded.part, graph, graded.raw)
 
     def settled(self, part: str) -> tuple[_Tried, Searched | None]:
         """Return how a graph was judged with as few layers in float as its budget allows."""

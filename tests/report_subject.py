@@ -18,7 +18,8 @@ from engines.evaluation.average_precision import average_precision
 from engines.evaluation.coco import Truth
 from engines.evaluation.evaluated import Evaluated, Graded
 from engines.evaluation.held_out import HeldOut
-from engines.evaluation.location import Followed, Location, recall_by_place
+from engines.evaluation.location import Location, recall_by_place
+from engines.evaluation.moved_scenes import Followed
 from engines.evaluation.places import Count, Places
 from engines.search import KeptLayer, Searched
 from tests.calibration_network import SIZE, frames, network

@@ -6,9 +6,12 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engines.evaluation.sweep import GRID
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Cell = tuple[int, int]
 """Row and column, from the top left."""
@@ -29,6 +32,16 @@ class Count:
     gained: int = 0
     """Found by INT8 only."""
     neither: int = 0
+
+    @classmethod
+    def of(cls, seen: bool, again: bool) -> Self:  # noqa: FBT001
+        """Count one, by whether float has `seen` it and INT8 `again`."""
+        return cls(
+            both=int(seen and again),
+            lost=int(seen and not again),
+            gained=int(again and not seen),
+            neither=int(not seen and not again),
+        )
 
     def __add__(self, other: Count) -> Count:
         return Count(

@@ -10,7 +10,8 @@ from engines.evaluation.report_tables import PARTS
 from engines.evaluation.sweep import GRID
 
 if TYPE_CHECKING:
-    from engines.evaluation.location import Followed, Location
+    from engines.evaluation.location import Location
+    from engines.evaluation.moved_scenes import Followed
     from engines.evaluation.places import Places
 
 _MISSED = (0.02, 0.1, 0.25, 0.5)

@@ -18,7 +18,8 @@ from engines.build import build
 from engines.errors import BudgetError
 from engines.evaluation import views
 from engines.evaluation.accuracy import run_graph
-from engines.evaluation.location import Followed, Location
+from engines.evaluation.location import Location
+from engines.evaluation.moved_scenes import Followed
 from engines.evaluation.places import Count
 from engines.gate import Gate
 from engines.inspection import Order, understand
@@ -195,14 +196,13 @@ def test_calibration_images_are_never_judged_on(built, annotations, caplog):
 def fewer_on_the_left(lost_above):
     """Lose what stands on the left in every graph whose scores are lowered by more than that."""
 
-    def evaluate(graphs, *_):
-        parts = {part: Followed() for part in graphs if part != "float"}
-        for part, followed in parts.items():
-            dims = [t for t in graphs[part].graph.initializer if t.name == "dim"]
-            by = 1 - float(numpy_helper.to_array(dims[0])) if dims else 0.0
-            lost = 30 if by > lost_above else 0
-            followed.places.add((0, 0), Count(both=40 - lost, lost=lost))
-        return Location(parts, {})
+    def evaluate(_scenes, part, graph, _raw):
+        dims = [t for t in graph.graph.initializer if t.name == "dim"]
+        by = 1 - float(numpy_helper.to_array(dims[0])) if dims else 0.0
+        lost = 30 if by > lost_above else 0
+        followed = Followed()
+        followed.places.add((0, 0), Count(both=40 - lost, lost=lost))
+        return Location({part: followed}, {})
 
     return evaluate
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from edge.detector.letterbox import Placement
 from edge.detector.runtime import RawDetections, Runtime
-from engines.evaluation import location
+from engines.evaluation import moved_scenes
 from engines.evaluation.coco import Truth
 from engines.evaluation.held_out import HeldOut
-from engines.evaluation.location import Location, evaluate, recall_by_place, shift_consistency
+from engines.evaluation.location import Location, evaluate, recall_by_place
+from engines.evaluation.moved_scenes import MovedScenes
 from engines.evaluation.places import FEWEST, Count, Places, wilson
 from tests.raw import SLOTS, raw_detections
 
@@ -58,7 +59,7 @@ class Graph:
 
 @pytest.fixture
 def spots(monkeypatch):
-    monkeypatch.setattr(location, "OnnxRuntime", SpotFinder)
+    monkeypatch.setattr(moved_scenes, "OnnxRuntime", SpotFinder)
     return spotted()
 
 
@@ -66,7 +67,7 @@ def spots(monkeypatch):
 def everywhere():
     """What a detector gives that sees everywhere."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(location, "OnnxRuntime", SpotFinder)
+        patched.setattr(moved_scenes, "OnnxRuntime", SpotFinder)
         return follow(spotted(), Graph())
 
 
@@ -80,14 +81,21 @@ def spotted():
     return frames
 
 
-def follow(frames, int8):
+def scenes(frames, raw, graph=None):
+    held = HeldOut(frames, [None] * len(frames), raw)
+    return MovedScenes(graph or Graph(), held, 114, lambda *_: None)
+
+
+def seen_by_float(frames):
     finder = SpotFinder(lambda _: False, None)
     raw = [finder.infer(frame[np.newaxis]) for frame in frames]
-    reference = RawDetections(
+    return RawDetections(
         *(np.concatenate([getattr(r, name) for r in raw]) for name in ("boxes", "scores", "labels"))
     )
-    graphs = {"float": Graph(), "model.onnx": int8}
-    return shift_consistency(graphs, frames, reference, 114, lambda *_: None)["model.onnx"]
+
+
+def follow(frames, int8, by_float=None):
+    return scenes(frames, seen_by_float(frames), by_float).followed("model.onnx", int8)
 
 
 def test_a_detector_that_sees_everywhere_has_no_bad_place(everywhere):
@@ -109,14 +117,8 @@ def test_a_place_where_only_int8_is_blind_is_the_worst_and_certain(spots):
 
 def test_where_float_is_blind_too_int8_loses_nothing(spots):
     graph = Graph(lambda box: box[1] < 40)
-    finder = SpotFinder(lambda _: False, None)
-    raw = [finder.infer(frame[np.newaxis]) for frame in spots]
-    reference = RawDetections(
-        *(np.concatenate([getattr(r, name) for r in raw]) for name in ("boxes", "scores", "labels"))
-    )
-    graphs = {"float": graph, "model.onnx": graph}
 
-    places = shift_consistency(graphs, spots, reference, 114, lambda *_: None)["model.onnx"].places
+    places = follow(spots, graph, graph).places
 
     assert places.cells[0, 0].neither > 0
     assert places.worst.count.drop == 0
@@ -132,9 +134,8 @@ def test_changes_are_counted_by_kind(everywhere):
 def test_where_little_is_confident_everything_is_followed_and_may_slip(spots, monkeypatch):
     monkeypatch.setattr(SpotFinder, "score", 0.2)
     raw = raw_detections(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.3, 0)] for n in range(16)])
-    graphs = {"float": Graph(), "model.onnx": Graph()}
 
-    followed = shift_consistency(graphs, spots, raw, 114, lambda *_: None)["model.onnx"]
+    followed = scenes(spots, raw).followed("model.onnx", Graph())
 
     assert followed.changes["as it is", ""] == Count(both=12)
 
@@ -147,15 +148,25 @@ def test_what_the_edge_cuts_is_left_out(spots):
 
 
 def test_tensorrts_slow_encoding_is_held_to_float_on_fewer_frames(spots):
-    reference = raw_detections(
-        *[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.9, 0)] for n in range(16)]
-    )
-    graphs = {"float": Graph(), "model.onnx": Graph(), "model.trt.onnx": Graph()}
+    together = scenes(spots, seen_by_float(spots))
 
-    parts = shift_consistency(graphs, spots, reference, 114, lambda *_: None)
+    parts = [together.followed(part, Graph()) for part in ("model.onnx", "model.trt.onnx")]
 
-    assert parts["model.trt.onnx"].frames < parts["model.onnx"].frames
-    assert parts["model.trt.onnx"].places.worst.count.both > 0
+    assert parts[1].frames < parts[0].frames
+    assert parts[1].places.worst.count.both > 0
+
+
+def test_float_looks_at_each_changed_scene_once_whoever_is_held_to_it(spots):
+    looked = []
+    together = scenes(spots, seen_by_float(spots), Graph(looked.append))
+
+    first = together.followed("model.onnx", Graph())
+    once = len(looked)
+    again = together.followed("model.onnx", Graph())
+
+    assert once > 0
+    assert len(looked) == once
+    assert again == first
 
 
 def truth(*boxes, levels=None, crowd=None):
@@ -212,11 +223,8 @@ def test_a_detection_of_another_label_is_not_that_object():
 def test_a_blind_place_is_a_check_that_does_not_hold(spots):
     bottom_right = lambda box: box[0] >= 96 and box[1] >= 96  # noqa: E731
     raw = raw_detections(*[[((40 + 2 * n, 60 - n, 50 + 2 * n, 72 - n), 0.9, 0)] for n in range(16)])
-    held = held_out(raw, *[None] * 16)
-    held.frames[:] = spots
-    graphs = {"float": Graph(), "model.onnx": Graph(bottom_right), "model.trt.onnx": Graph()}
 
-    where = evaluate(graphs, held, {"model.onnx": raw}, 114, lambda *_: None)
+    where = evaluate(scenes(spots, raw), "model.onnx", Graph(bottom_right), raw)
 
     (failed,) = [check for check in where.checks() if not check.held]
     assert (failed.part, failed.rests_on) == ("model.onnx", 12)
