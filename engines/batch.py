@@ -20,6 +20,8 @@ SYMBOL = "batch"
 MAX_BATCH = 16
 """Largest batch that a graph with a symbolic one is offered for."""
 _RESIZE_SIZES = 3
+_BROADCASTS = {"Add", "Div", "Max", "Min", "Mul", "Sub"}
+"""Ops whose inputs need not have the same shape."""
 _SAME = 1e-3
 """Share of an output's largest value that kernels of different batch may differ by."""
 
@@ -63,6 +65,8 @@ def _free_shapes(model: onnx.ModelProto, batch: int) -> None:
             _free_leading(model.graph, node, shapes.get(node.output[0], ()), batch, batched, number)
         elif node.op_type == "Concat":
             _spread_constants(model.graph, node, known, batch)
+        elif node.op_type in _BROADCASTS and batch > 1:
+            _narrow_constants(model.graph, node, known, shapes.get(node.output[0], ()))
         elif node.op_type == "Resize" and len(node.input) > _RESIZE_SIZES and batched:
             _scale_instead(model, node, known.get(node.input[_RESIZE_SIZES]), shapes, number)
 
@@ -111,6 +115,17 @@ def _spread_constants(
         ]
         node.input[position] = made
         _insert(graph, spread, before=node)
+
+
+def _narrow_constants(
+    graph: onnx.GraphProto, node: onnx.NodeProto, known: dict[str, onnx.TensorProto], shape: Shape
+) -> None:
+    """Keep of a constant (batch, ...) that is the same for each frame what one frame needs."""
+    for position, name in enumerate(node.input):
+        value = numpy_helper.to_array(known[name]) if name in known else np.empty(0)
+        whole = value.ndim == len(shape) and value.shape[:1] == shape[:1]
+        if whole and value.shape[0] > 1 and (value == value[:1]).all():
+            node.input[position] = _constant(graph, f"edge/one_{node.output[0]}", value[:1])
 
 
 def _insert(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], before: onnx.NodeProto) -> None:

@@ -39,8 +39,8 @@ _PICKS = frozenset(
 )
 """Ops whose first input holds values; the others say which of them, and in what shape."""
 _CHOICES = {
-    "Cast": 0, "Gather": 0, "GatherElements": 0, "GatherND": 0, "Identity": 0, "Reshape": 0,
-    "Squeeze": 0, "Transpose": 0, "Unsqueeze": 0, "Where": 1,
+    "Cast": 0, "Flatten": 0, "Gather": 0, "GatherElements": 0, "GatherND": 0, "Identity": 0,
+    "Reshape": 0, "Squeeze": 0, "Transpose": 0, "Unsqueeze": 0, "Where": 1,
 }  # fmt: skip
 """Ops that choose among candidates before an NMS, or turn them: which input has them all.
 

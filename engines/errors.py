@@ -15,6 +15,10 @@ class ModelError(BuildError):
     """The model file is not what it should be: not ONNX, truncated, of no known family."""
 
 
+class UncertainFamily(ModelError):  # noqa: N818 - reads as what it is
+    """The model may be of a family, or of several: the user has to say which."""
+
+
 class AlreadyQuantised(ModelError):  # noqa: N818 - reads as what it is
     """The model is no float model any more; it can be looked at, but not built from."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edge.detector.bundle import InputSpec
 from engines import contract, embedded_nms
 from engines.batch import MAX_BATCH
-from engines.errors import ModelError
+from engines.errors import ModelError, UncertainFamily
 from engines.families import registry
 from engines.faster_rcnn import checkpoint
 from engines.faster_rcnn.export import from_checkpoint
@@ -149,15 +149,22 @@ def _cut_or_whole(source: Source, order: Order) -> tuple[Network, str | None]:
 
     With the tensor that the NMS was cut off behind, None where it was not.
     """
+    uncertain: UncertainFamily | None = None
     for cut in embedded_nms.cuts(source.model):
         behind = " and ".join(map(repr, cut.tensors))
         said = f"its {cut.operator} was cut off behind {behind}"
         shorter = replace(source, model=cut.model, changed=(*source.changed, said))
         try:
             network = prepare(shorter, order.size_wh)
-            registry.recognise(network, order.family)
+            family, _ = registry.recognise(network, order.family)
+        except UncertainFamily as error:
+            uncertain = uncertain or error
         except ModelError as error:
             _log.info("cut at %s: %s", behind, error)
         else:
-            return network, cut.tensors[0]
+            if family.iou is not None or order.family is not None:
+                return network, cut.tensors[0]
+            _log.info("cut at %s: %s has no NMS", behind, family.name)
+    if uncertain is not None:
+        raise uncertain
     return prepare(source, order.size_wh), None

@@ -31,18 +31,22 @@ def yolo_nas(*, labels=3, size=(64, 64), batch=1, takes_bytes=False, strides=STR
     return model
 
 
-def damo_yolo(*, labels=3, size=(64, 64), prepared=False):
-    """Scores (1, N, labels) of one label more, then boxes: distributions, by a matrix product."""
-    model, graph, levels = _levels(size, 1, 4 * BINS, labels + 1, scale=1 / 255)
+def damo_yolo(*, labels=3, size=(64, 64), batch=1, prepared=False):
+    """Scores (batch, N, labels) of one label more, then boxes: distributions, by a matrix product.
+
+    Its cells' corners are repeated for each frame.
+    """
+    model, graph, levels = _levels(size, batch, 4 * BINS, labels + 1, scale=1 / 255)
     shares, scores = [], []
     for cells, far, logits in levels:
-        spread = graph.op("Softmax", graph.reshape(far, (1, 4, BINS, cells)), axis=2)
+        spread = graph.op("Softmax", graph.reshape(far, (batch, 4, BINS, cells)), axis=2)
         shares.append(graph.op("Transpose", spread, perm=[0, 3, 1, 2]))
-        flat = graph.reshape(graph.op("Sigmoid", logits), (1, labels + 1, cells))
+        flat = graph.reshape(graph.op("Sigmoid", logits), (batch, labels + 1, cells))
         scores.append(graph.op("Transpose", flat, perm=[0, 2, 1]))
     flat = graph.reshape(graph.op("Concat", *shares, axis=1), (-1, BINS))
     sides = graph.op("MatMul", flat, graph.constant(np.arange(BINS)[:, None]))
-    boxes = _decoded(graph, graph.reshape(sides, (1, -1, 4)), size, STRIDES, middle=0.0)
+    sides = graph.reshape(sides, (batch, -1, 4))
+    boxes = _decoded(graph, sides, size, STRIDES, middle=0.0, repeats=batch)
     shown = graph.slice(graph.op("Concat", *scores, axis=1), 2, 0, labels)
     if prepared:
         _take(model, graph, lambda image: graph.op("Mul", image, graph.constant(1 / 255)))
@@ -127,14 +131,14 @@ def _levels(size, batch, sides, labels, strides=STRIDES, *, scale=1.0):
     return model, graph, [found[stride] for stride in strides]
 
 
-def _decoded(graph, sides, size, strides, middle=0.5):
+def _decoded(graph, sides, size, strides, *, middle=0.5, repeats=1):
     """Return corners in pixels, of distances (batch, N, 4) in strides from each cell's middle."""
     points, steps = [], []
     for stride in strides:
         y, x = np.mgrid[: size[1] // stride, : size[0] // stride]
         points.append(np.stack([x, y], -1).reshape(-1, 2) + middle)
         steps.append(np.full((len(points[-1]), 1), stride))
-    point = graph.constant(np.vstack(points))
+    point = graph.constant(np.repeat([np.vstack(points)], repeats, axis=0))
     low, high = graph.slice(sides, 2, 0, 2), graph.slice(sides, 2, 2, 4)
     corners = graph.op("Concat", graph.op("Sub", point, low), graph.op("Add", high, point), axis=2)
     return graph.op("Mul", corners, graph.constant(np.vstack(steps)))
@@ -198,7 +202,7 @@ def with_nms_on_pair(model, *, iou=0.6, best=None, threshold=None, plugin=None):
         flat = graph.reshape(graph.op("Add", index, offset), (-1,))
         boxes, scores = (
             graph.reshape(
-                graph.op("Gather", graph.reshape(x, (-1, columns)), flat, axis=0),
+                graph.op("Gather", graph.op("Flatten", x, axis=2), flat, axis=0),
                 (batch, best, columns),
             )
             for x, columns in ((boxes, 4), (scores, labels))

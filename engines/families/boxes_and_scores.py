@@ -128,12 +128,15 @@ def find_pair(network: Network) -> Pair | None:
         return None
     if len(shapes) == 1:
         return _joined(network.model, *shapes)
-    for boxes, scores in permutations(shapes, 2) if len(shapes) == 2 else ():  # noqa: PLR2004
-        (_, count, columns), other = shapes[boxes], shapes[scores]
-        for axis in (_ROWS, _COLUMNS):
-            if columns == _BOX and other[_RANK - axis] == count:
-                return Pair(boxes, scores, int(count), int(other[axis]), axis)
-    return None
+    found = [
+        Pair(boxes, scores, int(shapes[boxes][1]), int(shapes[scores][axis]), axis)
+        for boxes, scores in (permutations(shapes, 2) if len(shapes) == 2 else ())  # noqa: PLR2004
+        for axis in (_ROWS, _COLUMNS)
+        if shapes[boxes][2] == _BOX and shapes[scores][_RANK - axis] == shapes[boxes][1]
+    ]
+    # Scores of four labels have the shape of boxes.
+    found.sort(key=lambda pair: _why_no_scores(network.model, pair.scores) is not None)
+    return found[0] if found else None
 
 
 def _joined(model: onnx.ModelProto, output: str) -> Pair | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
+from engines.families.grid import strides_of
 from engines.families.probe import values_of
 from engines.graph import producers
 
@@ -48,6 +49,8 @@ class _Queries(Family):
         values, corners = values_of(network, found, self.preprocessing)
         if not in_unit(corners):
             return Close(f"output {boxes!r} holds no cxcywh in 0..1 on noise")
+        if strides_of(network.size_wh, values.shape[1]) and are_corners(values):
+            return Close(f"output {logits!r} holds no logits, but corners in pixels, of cells")
         _, queries, classes = values.shape
         evidence = (
             f"outputs {logits!r} (1, {queries}, {classes}) and {boxes!r} (1, {queries}, 4) are of "
@@ -191,6 +194,14 @@ def in_unit(boxes: npt.NDArray[np.float32]) -> bool:
     """Return whether almost all boxes are centres and sides in 0..1; corners have no such sides."""
     sane = ((boxes > -1 / 2) & (boxes < 3 / 2)).all(-1) & (boxes[..., 2:] >= 0).all(-1)
     return float(sane.mean()) > 0.9  # noqa: PLR2004
+
+
+def are_corners(values: npt.NDArray[np.float32]) -> bool:
+    """Return whether rows are boxes xyxy, in pixels: what four labels' scores lie beside."""
+    if values.shape[-1] != _BOX:
+        return False
+    ordered = (values[..., 2:] >= values[..., :2]).all(-1).mean()
+    return bool(ordered > 0.75 and np.median(abs(values)) > 2)  # noqa: PLR2004
 
 
 def _outputs(network: Network) -> tuple[str, str] | None:

@@ -32,7 +32,9 @@ class MmDetection(BoxesAndScores):
     )
     iou = 0.6
     ordered = 0.75
-    _other = "its graph does not say that it is not another of MMDetection's, or fed otherwise"
+    _doubt = (
+        "whether it was fed RGB, as MMDetection's models other than RTMDet, is not in the graph"
+    )
 
     def _why_not(self, network: Network, pair: Pair) -> str | None:
         if takes_bytes(network):
@@ -45,7 +47,7 @@ class MmDetection(BoxesAndScores):
         return None
 
     def _doubts(self, network: Network, pair: Pair) -> tuple[str, ...]:  # noqa: ARG002
-        return (self._other,)
+        return (self._doubt,)
 
 
 class RtmDet(MmDetection):
@@ -55,6 +57,7 @@ class RtmDet(MmDetection):
     models = "RTMDet by MMDeploy: dets and labels"
     preprocessing = Preprocessing(letterbox="top-left", colours="BGR", mean=_MEAN, std=_STD)
     iou = 0.65
+    _doubt = "whether it was fed BGR, as RTMDet, is not in the graph"
 
     def _why_not(self, network: Network, pair: Pair) -> str | None:
         reason = super()._why_not(network, pair)

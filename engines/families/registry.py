@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engines import embedded_nms
-from engines.errors import ModelError
+from engines.errors import ModelError, UncertainFamily
 from engines.families.damo_yolo import DamoYolo
 from engines.families.detr import Detr, RfDetr, RtDetr
 from engines.families.detr_exported import DetrExported, DetrExportedNormalised
@@ -72,7 +72,8 @@ FAMILIES: tuple[Family, ...] = (
 def recognise(network: Network, name: str | None = None) -> tuple[Family, Recognised]:
     """Return the one family the network is of, or check that it can be of family `name`.
 
-    Raises `ModelError`, naming the outputs found and the choices, where none or several fit.
+    Raises `ModelError`, naming the outputs found and the choices, where none fits for sure, and
+    `UncertainFamily` where some may.
     """
     if len(network.inputs) != 1:
         raise _unknown(network, {}, f"it takes {len(network.inputs)} inputs, expected one")
@@ -95,12 +96,12 @@ def recognise(network: Network, name: str | None = None) -> tuple[Family, Recogn
     raise _unknown(network, reasons)
 
 
-def _undecided(network: Network, fitting: list[tuple[Family, Recognised]]) -> ModelError:
+def _undecided(network: Network, fitting: list[tuple[Family, Recognised]]) -> UncertainFamily:
     choices = " or ".join(f"--family {family.name}" for family, _ in fitting)
     doubts = "; ".join(
         f"{family.name}: {', '.join(found.doubts) or 'fits'}" for family, found in fitting
     )
-    return ModelError(
+    return UncertainFamily(
         f"model {network.source.path}: its family is not certain from the graph ({doubts})",
         f"say which it is: {choices}",
     )

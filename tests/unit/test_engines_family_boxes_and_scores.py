@@ -138,23 +138,38 @@ def test_a_fixed_batch_is_freed_in_front_of_the_choice_of_the_best(tmp_path, exp
         (pp_yoloe(), ["pp-yoloe", "pp-yoloe-plus"]),
         (with_nms_on_pair(pp_yoloe()), ["pp-yoloe", "pp-yoloe-plus"]),
         (rtmdet(), ["rtmdet", "mmdetection"]),
+        (with_nms_on_pair(rtmdet(), threshold=0.05), ["rtmdet", "mmdetection"]),
+        (with_nms_on_pair(rtmdet(labels=4), best=40), ["rtmdet", "mmdetection"]),
         (rtmdet(bins=8), ["damo-yolo", "mmdetection"]),
         (yolo_nas(strides=(32, 16, 8)), ["yolo-nas"]),
         (damo_yolo(prepared=True), ["damo-yolo", "mmdetection"]),
     ],
-    ids=["PP-YOLOE", "PP-YOLOE, NMS", "RTMDet", "GFL", "other strides first", "prepared image"],
+    ids=[
+        "PP-YOLOE",
+        "PP-YOLOE, NMS",
+        "RTMDet",
+        "RTMDet, NMS",
+        "four labels, NMS",
+        "GFL",
+        "other strides first",
+        "prepared image",
+    ],
 )
 def test_where_the_graph_does_not_say_how_it_was_fed_the_user_has_to(tmp_path, model, choices):
     with pytest.raises(ModelError) as error:
         by_hand.understood(tmp_path, model)
 
-    if "say which it is" in str(error.value):
-        assert (
-            str(error.value).split("say which it is: --family ")[1].split(" or --family ")
-            == choices
-        )
-    else:
-        assert "export it again without NMS" in str(error.value)
+    asked = str(error.value).split("say which it is: --family ")[1]
+    assert asked.split(" or --family ") == choices
+
+
+def test_cells_that_are_repeated_for_each_frame_of_a_batch_are_needed_once(tmp_path):
+    adapted = by_hand.understood(tmp_path, damo_yolo(batch=3))
+    alone = by_hand.understood(tmp_path, damo_yolo())
+    pixels = by_hand.frame((64, 64))
+
+    assert adapted.network.batched
+    by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(alone, pixels))
 
 
 def changed(model, change):

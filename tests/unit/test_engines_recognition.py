@@ -59,9 +59,15 @@ GRAPHS = {
     "YOLO-NAS, one label": (lambda: networks_boxes.yolo_nas(labels=1), "yolo-nas", ""),
     "YOLO-NAS of bytes": (lambda: networks_boxes.yolo_nas(takes_bytes=True), "yolo-nas-uint8", ""),
     "DAMO-YOLO": (networks_boxes.damo_yolo, "damo-yolo", "mmdetection"),
+    "DAMO-YOLO, four labels": (
+        lambda: networks_boxes.damo_yolo(labels=4),
+        "damo-yolo",
+        "mmdetection",
+    ),
     "PP-YOLOE": (networks_boxes.pp_yoloe, None, "pp-yoloe pp-yoloe-plus"),
     "PP-YOLOE, joined": (lambda: networks_boxes.pp_yoloe(joined=True), None, PADDLE_OR_NAS),
     "RTMDet": (networks_boxes.rtmdet, None, "rtmdet mmdetection"),
+    "RTMDet, four": (lambda: networks_boxes.rtmdet(labels=4), None, "rtmdet mmdetection"),
     "GFL": (lambda: networks_boxes.rtmdet(bins=8), None, "damo-yolo mmdetection"),
 }
 ANCHORS = {"anchors": repr(networks_yolo.ANCHORS.tolist())}
