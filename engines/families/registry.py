@@ -10,6 +10,7 @@ from engines.families.damo_yolo import DamoYolo
 from engines.families.detr import Detr, RfDetr, RtDetr
 from engines.families.detr_exported import DetrExported, DetrExportedNormalised
 from engines.families.detr_ultralytics import RtDetrUltralytics
+from engines.families.efficientdet import EfficientDet, EfficientDetLite
 from engines.families.end_to_end import EndToEnd
 from engines.families.family import Close
 from engines.families.faster_rcnn import FasterRcnn
@@ -65,6 +66,8 @@ FAMILIES: tuple[Family, ...] = (
     PpYoloePlus(),
     RtmDet(),
     MmDetection(),
+    EfficientDet(),
+    EfficientDetLite(),
     FasterRcnn(),
 )
 

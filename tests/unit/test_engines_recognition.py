@@ -10,6 +10,7 @@ import pytest
 from engines.families.registry import FAMILIES
 from engines.model import load_source, prepare
 from tests import networks, networks_boxes, networks_detr, networks_yolo
+from tests.networks_efficientdet import efficientdet
 from tests.networks_nanodet import fastestdet, nanodet
 from tests.networks_ssd import ssd
 from tests.networks_tensorflow import tensorflow
@@ -66,6 +67,7 @@ GRAPHS = {
     ),
     "PP-YOLOE": (networks_boxes.pp_yoloe, None, "pp-yoloe pp-yoloe-plus"),
     "PP-YOLOE, joined": (lambda: networks_boxes.pp_yoloe(joined=True), None, PADDLE_OR_NAS),
+    "EfficientDet": (efficientdet, None, "efficientdet efficientdet-lite"),
     "RTMDet": (networks_boxes.rtmdet, None, "rtmdet mmdetection"),
     "RTMDet, four": (lambda: networks_boxes.rtmdet(labels=4), None, "rtmdet mmdetection"),
     "GFL": (lambda: networks_boxes.rtmdet(bins=8), None, "damo-yolo mmdetection"),
