@@ -29,8 +29,8 @@ _BOX = 4
 _RANK = 3
 _ROWS, _COLUMNS = 2, 1
 """Axis of the labels in scores (B, N, labels) and (B, labels, N)."""
-_NORMALISED = 2.0
-"""What half of the corners stay within where they are not in pixels."""
+_SPREAD = 1 / 4
+"""Share of the image's width and height that boxes' centres, on noise, are spread over at least."""
 _DATA = {"Gather", "GatherElements", "GatherND", "Reshape", "Slice", "Expand", "Split"}
 """Ops whose first input only holds values."""
 _MIXES = {"ReduceMax", "ArgMax", "TopK", "Softmax", "Conv"}
@@ -106,16 +106,19 @@ class BoxesAndScores(Family):
 
     def _why_not_seen(self, network: Network, pair: Pair) -> Close | None:
         boxes, scores = values_of(network, [pair.boxes, pair.scores], self.preprocessing)
-        # NaN is of a broken model, not of another one: the build says where it comes from.
-        boxes, scores = np.nan_to_num(boxes), np.nan_to_num(scores)
         ordered = (boxes[..., 2:] >= boxes[..., :2]).all(-1).mean()
-        reach = float(np.median(abs(boxes)))
-        if ordered < self.ordered or reach < _NORMALISED:
+        spread = np.ptp(boxes[..., :2] + boxes[..., 2:], axis=(0, 1)) / 2
+        if ordered < self.ordered or (spread < _SPREAD * np.array(network.size_wh)).any():
             return Close(
                 f"{pair.boxes!r} holds no corners in pixels: on noise {ordered:.0%} are ordered, "
-                f"and half are within {reach:.3g}"
+                f"and their centres lie within {spread[0]:.3g} x {spread[1]:.3g}"
             )
-        return None if are_shares(scores) else Close(f"on noise {pair.scores!r} goes beyond 0..1")
+        # NaN is of a broken model, not of another one: the build says where it comes from.
+        return (
+            None
+            if are_shares(np.nan_to_num(scores))
+            else Close(f"on noise {pair.scores!r} goes beyond 0..1")
+        )
 
 
 def find_pair(network: Network) -> Pair | None:

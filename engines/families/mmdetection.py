@@ -1,8 +1,9 @@
-"""RTMDet and other dense detectors of MMDetection, as MMDeploy exports them: `dets`, `labels`.
+"""RTMDet and other dense detectors of MMDetection, as MMDeploy exports them, and MMYOLO's.
 
 The NMS at their end is cut off; in front of it are boxes (B, N, 4) and scores (B, N, labels). They
 are letterboxed to the top left and normalised, RTMDet as BGR on grey 114, the others as RGB and
-padded with the mean. No graph shows which: the user has to say it.
+padded with the mean; MMYOLO centres, on grey 114, RGB in 0..1. No graph shows which: the user has
+to say it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,16 @@ class MmDetection(BoxesAndScores):
 
     def _doubts(self, network: Network, pair: Pair) -> tuple[str, ...]:  # noqa: ARG002
         return (self._doubt,)
+
+
+class MmYolo(MmDetection):
+    """MMYOLO's YOLOs, fed as the originals are."""
+
+    name = "mmyolo"
+    models = "MMYOLO's YOLOv5, v6, v7 and v8 by its own exporter: boxes, scores and labels"
+    preprocessing = Preprocessing(letterbox="centered", colours="RGB", scale=1 / 255)
+    iou = 0.65
+    _doubt = "whether it was fed 0..1, as MMYOLO's YOLOs, is not in the graph"
 
 
 class RtmDet(MmDetection):

@@ -24,6 +24,8 @@ _SIDES = 4
 _BINS = 8
 _ENDS = _SIDES * _BINS
 _RANK = 3
+_OLDER = (8, 16, 32)
+"""Strides of NanoDet before "Plus"."""
 _MEAN, _STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
 
@@ -71,7 +73,12 @@ class NanoDetPlus(Family):
             f"its candidates are the cells at strides {', '.join(map(str, self.strides))}",
             f"on noise {labels} columns are sigmoids, and {_ENDS} more are not",
         )
-        return Recognised(labels, evidence)
+        return Recognised(labels, evidence, self._doubts(network))
+
+    def _doubts(self, network: Network) -> tuple[str, ...]:
+        """Return what could be otherwise: PicoDet gives pairs at the strides of NanoDet-Plus."""
+        pairs = len(network.outputs) > 1 and len(self.strides) > len(_OLDER)
+        return ("PicoDet has such pairs of outputs, and is fed otherwise",) if pairs else ()
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
         """Score every cell; decode the distributions of the best."""
@@ -110,8 +117,34 @@ class NanoDet(NanoDetPlus):
     name = "nanodet"
     models = "NanoDet 0.x: as nanodet-plus, at strides 8 to 32 and letterboxed on black"
     preprocessing = Preprocessing(letterbox="centered", colours="BGR", mean=_MEAN, std=_STD, pad=0)
-    strides = (8, 16, 32)
+    strides = _OLDER
     offset = 0.5
+
+
+class PicoDetRaw(NanoDetPlus):
+    """PicoDet exported without its post-processing, by Paddle2ONNX: only as pairs."""
+
+    name = "picodet-raw"
+    models = (
+        "PicoDet without post-processing: outputs (1, n, labels) and (1, n, 32) for each stride"
+    )
+    preprocessing = Preprocessing(
+        letterbox="stretch",
+        colours="RGB",
+        scale=1 / 255,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+    )
+    offset = 0.5
+
+    def recognise(self, network: Network) -> Recognised | str:
+        """Take such pairs, which NanoDet-Plus has, too."""
+        if len(network.outputs) == 1:
+            return "one output, expected a pair for each stride"
+        return super().recognise(network)
+
+    def _doubts(self, network: Network) -> tuple[str, ...]:  # noqa: ARG002
+        return ("NanoDet-Plus has such pairs of outputs, and is fed otherwise",)
 
 
 def _levels(network: Network, strides: tuple[int, ...]) -> list[tuple[str, ...]]:

@@ -15,8 +15,8 @@ from engines.families.end_to_end import EndToEnd
 from engines.families.family import Close
 from engines.families.faster_rcnn import FasterRcnn
 from engines.families.fastestdet import FastestDet
-from engines.families.mmdetection import MmDetection, RtmDet
-from engines.families.nanodet import NanoDet, NanoDetPlus
+from engines.families.mmdetection import MmDetection, MmYolo, RtmDet
+from engines.families.nanodet import NanoDet, NanoDetPlus, PicoDetRaw
 from engines.families.other_tasks import refuse_seen, refuse_stated
 from engines.families.pp_yoloe import PpYoloe, PpYoloePlus
 from engines.families.ssd import Ssd
@@ -55,6 +55,7 @@ FAMILIES: tuple[Family, ...] = (
     DetrExportedNormalised(),
     NanoDetPlus(),
     NanoDet(),
+    PicoDetRaw(),
     FastestDet(),
     TorchvisionSsd(),
     TorchvisionRetinaNet(),
@@ -66,6 +67,7 @@ FAMILIES: tuple[Family, ...] = (
     PpYoloePlus(),
     RtmDet(),
     MmDetection(),
+    MmYolo(),
     EfficientDet(),
     EfficientDetLite(),
     FasterRcnn(),

@@ -24,6 +24,7 @@ FAMILIES = {
         "pp-yoloe", 1 / 255, IMAGENET, True, 0.7,
     ),
     "RTMDet": (rtmdet, "rtmdet", 1, tuple(x[::-1] for x in MMDETECTION), False, 0.65),
+    "MMYOLO": (rtmdet, "mmyolo", 1 / 255, None, True, 0.65),
     "GFL": (lambda **size: rtmdet(bins=8, **size), "mmdetection", 1, MMDETECTION, True, 0.6),
 }  # fmt: skip
 
@@ -73,6 +74,7 @@ def test_it_detects_what_the_export_gives_and_nms_leaves(tmp_path, name):
         (damo_yolo, "damo-yolo", "top-left", 0),
         (pp_yoloe, "pp-yoloe", "stretch", 114),
         (rtmdet, "rtmdet", "top-left", 114),
+        (rtmdet, "mmyolo", "centered", 114),
     ],
 )
 def test_frames_are_brought_to_its_size_as_its_own_scripts_do(
@@ -137,12 +139,12 @@ def test_a_fixed_batch_is_freed_in_front_of_the_choice_of_the_best(tmp_path, exp
     [
         (pp_yoloe(), ["pp-yoloe", "pp-yoloe-plus"]),
         (with_nms_on_pair(pp_yoloe()), ["pp-yoloe", "pp-yoloe-plus"]),
-        (rtmdet(), ["rtmdet", "mmdetection"]),
-        (with_nms_on_pair(rtmdet(), threshold=0.05), ["rtmdet", "mmdetection"]),
-        (with_nms_on_pair(rtmdet(labels=4), best=40), ["rtmdet", "mmdetection"]),
-        (rtmdet(bins=8), ["damo-yolo", "mmdetection"]),
+        (rtmdet(), ["rtmdet", "mmdetection", "mmyolo"]),
+        (with_nms_on_pair(rtmdet(), threshold=0.05), ["rtmdet", "mmdetection", "mmyolo"]),
+        (with_nms_on_pair(rtmdet(labels=4), best=40), ["rtmdet", "mmdetection", "mmyolo"]),
+        (rtmdet(bins=8), ["damo-yolo", "mmdetection", "mmyolo"]),
         (yolo_nas(strides=(32, 16, 8)), ["yolo-nas"]),
-        (damo_yolo(prepared=True), ["damo-yolo", "mmdetection"]),
+        (damo_yolo(prepared=True), ["damo-yolo", "mmdetection", "mmyolo"]),
     ],
     ids=[
         "PP-YOLOE",

@@ -11,13 +11,17 @@ from tests.networks_nanodet import nanodet
 
 SIZE = (64, 128)
 MEAN, STD = np.float32([103.53, 116.28, 123.675]), np.float32([57.375, 57.12, 58.395])
-STRIDES = {"nanodet-plus": (8, 16, 32, 64), "nanodet": (8, 16, 32)}
-OFFSETS = {"nanodet-plus": 0, "nanodet": 0.5}
+STRIDES = {"nanodet-plus": (8, 16, 32, 64), "nanodet": (8, 16, 32), "picodet-raw": (8, 16, 32, 64)}
+OFFSETS = {"nanodet-plus": 0, "nanodet": 0.5, "picodet-raw": 0.5}
 
 
 def expected(model, pixels, name):
     """Decode as NanoDet's own post-processing does."""
-    fed = ((pixels - MEAN) / STD).astype(np.float32).transpose(2, 0, 1)[None]
+    if name == "picodet-raw":
+        fed = (pixels[..., ::-1] / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    else:
+        fed = (pixels - MEAN) / STD
+    fed = fed.astype(np.float32).transpose(2, 0, 1)[None]
     found = [x[0] for x in by_hand.session(model).run(None, {"images": fed})]
     scores, sides = (
         (np.concatenate(found[0::2]), np.concatenate(found[1::2]))
@@ -39,13 +43,21 @@ def expected(model, pixels, name):
     return boxes[kept], best[kept], labels[kept]
 
 
-@pytest.mark.parametrize("name", STRIDES)
-@pytest.mark.parametrize("split", [False, True], ids=["joined", "by stride"])
-def test_it_detects_what_a_decode_by_hand_detects(tmp_path, name, split):
+@pytest.mark.parametrize(
+    ("name", "split", "said"),
+    [
+        ("nanodet-plus", False, False),
+        ("nanodet-plus", True, True),
+        ("nanodet", False, False),
+        ("nanodet", True, False),
+        ("picodet-raw", True, True),
+    ],
+)
+def test_it_detects_what_a_decode_by_hand_detects(tmp_path, name, split, said):
     model = nanodet(strides=STRIDES[name], split=split)
     pixels = by_hand.frame(SIZE)
 
-    adapted = by_hand.understood(tmp_path, model)
+    adapted = by_hand.understood(tmp_path, model, family=name if said else None)
 
     assert adapted.family.name == name
     by_hand.assert_same(by_hand.detected(adapted, pixels), *expected(model, pixels, name))
@@ -55,6 +67,18 @@ def test_the_older_one_is_letterboxed_on_black(tmp_path):
     spec = by_hand.understood(tmp_path, nanodet(strides=(8, 16, 32))).input
 
     assert (spec.letterbox, spec.pad) == ("centered", 0)
+
+
+def test_pairs_at_four_strides_are_of_two_families_so_the_user_has_to_say_which(tmp_path):
+    says = "say which it is: --family nanodet-plus or --family picodet-raw"
+
+    with pytest.raises(ModelError, match=says):
+        by_hand.understood(tmp_path, nanodet(split=True))
+
+
+def test_one_output_is_no_picodets(tmp_path):
+    with pytest.raises(ModelError, match="not picodet-raw: one output"):
+        by_hand.understood(tmp_path, nanodet(), family="picodet-raw")
 
 
 def test_logits_are_refused(tmp_path):

@@ -17,6 +17,7 @@ from tests.networks_tensorflow import tensorflow
 from tests.networks_torchvision import dense, torchvision
 
 RAW = "yolov3 yolov4 yolov5-raw"
+MM = "mmdetection mmyolo"
 PADDLE_OR_NAS = "pp-yoloe pp-yoloe-plus yolo-nas"
 GRAPHS = {
     # name: (graph, the family it is of for sure, families it may be of if the user says so)
@@ -55,22 +56,27 @@ GRAPHS = {
     "DEIMv2": (lambda: networks_detr.exported(patches=True), "detr-exported-vit", ""),
     "NanoDet-Plus": (nanodet, "nanodet-plus", ""),
     "NanoDet": (lambda: nanodet(strides=(8, 16, 32)), "nanodet", ""),
+    "NanoDet-Plus or PicoDet": (
+        lambda: nanodet(split=True),
+        None,
+        "nanodet-plus picodet-raw",
+    ),
     "FastestDet": (fastestdet, "fastestdet", ""),
     "YOLO-NAS": (networks_boxes.yolo_nas, "yolo-nas", ""),
     "YOLO-NAS, one label": (lambda: networks_boxes.yolo_nas(labels=1), "yolo-nas", ""),
     "YOLO-NAS of bytes": (lambda: networks_boxes.yolo_nas(takes_bytes=True), "yolo-nas-uint8", ""),
-    "DAMO-YOLO": (networks_boxes.damo_yolo, "damo-yolo", "mmdetection"),
+    "DAMO-YOLO": (networks_boxes.damo_yolo, "damo-yolo", MM),
     "DAMO-YOLO, four labels": (
         lambda: networks_boxes.damo_yolo(labels=4),
         "damo-yolo",
-        "mmdetection",
+        MM,
     ),
     "PP-YOLOE": (networks_boxes.pp_yoloe, None, "pp-yoloe pp-yoloe-plus"),
     "PP-YOLOE, joined": (lambda: networks_boxes.pp_yoloe(joined=True), None, PADDLE_OR_NAS),
     "EfficientDet": (efficientdet, None, "efficientdet efficientdet-lite"),
-    "RTMDet": (networks_boxes.rtmdet, None, "rtmdet mmdetection"),
-    "RTMDet, four": (lambda: networks_boxes.rtmdet(labels=4), None, "rtmdet mmdetection"),
-    "GFL": (lambda: networks_boxes.rtmdet(bins=8), None, "damo-yolo mmdetection"),
+    "RTMDet": (networks_boxes.rtmdet, None, f"rtmdet {MM}"),
+    "RTMDet, four": (lambda: networks_boxes.rtmdet(labels=4), None, f"rtmdet {MM}"),
+    "GFL": (lambda: networks_boxes.rtmdet(bins=8), None, f"damo-yolo {MM}"),
 }
 ANCHORS = {"anchors": repr(networks_yolo.ANCHORS.tolist())}
 
