@@ -164,7 +164,7 @@ def cuts(model: onnx.ModelProto) -> Iterator[Cut]:
     if len(found) == 1 and set(fed) <= made_by.keys():
         chosen = [_before_choices(made_by, ranks, name) for name in fed]
         for pair in dict.fromkeys(zip(*chosen, strict=False)):
-            if len(set(pair)) == len(pair):
+            if len(set(pair)) == len(pair) and _are_all(model.graph, pair):
                 yield _cut(model, pair, found[0].op_type)
 
 
@@ -182,6 +182,18 @@ def _before_choices(
         name = node.input[_CHOICES[node.op_type]]
     fitting = [name for name in fitting if name in made_by] or [tensor]
     return fitting[-1], fitting[0]
+
+
+def _are_all(graph: onnx.GraphProto, tensors: tuple[str, ...]) -> bool:
+    """Return whether all that the graph gives has come through `tensors`.
+
+    Key points come another way; so do boxes that were only moved apart by label for the NMS.
+    """
+    told = {value.name for value in graph.input if len(shape_of(value)) > _RANK}
+    for node in graph.node:
+        if node.op_type not in _SHAPES and not told.isdisjoint(node.input):
+            told.update(set(node.output).difference(tensors))
+    return told.isdisjoint(value.name for value in graph.output)
 
 
 def _cut(model: onnx.ModelProto, tensors: tuple[str, ...], operator: str) -> Cut:

@@ -33,6 +33,9 @@ class PpYoloe(BoxesAndScores):
         std=(0.229, 0.224, 0.225),
     )
     iou = 0.7
+    _doubt = (
+        "that it was fed ImageNet's normalisation, as PP-YOLOE and PicoDet, is not in the graph"
+    )
 
     def _why_not(self, network: Network, pair: Pair) -> str | None:
         if takes_bytes(network):
@@ -43,7 +46,7 @@ class PpYoloe(BoxesAndScores):
         return None
 
     def _doubts(self, network: Network, pair: Pair) -> tuple[str, ...]:  # noqa: ARG002
-        return ("whether it was fed ImageNet's normalisation is not in the graph",)
+        return (self._doubt,)
 
 
 class PpYoloePlus(PpYoloe):
@@ -52,3 +55,4 @@ class PpYoloePlus(PpYoloe):
     name = "pp-yoloe-plus"
     models = "PP-YOLOE+: boxes (1, N, 4) and scores (1, labels, N)"
     preprocessing = Preprocessing(letterbox="stretch", colours="RGB", scale=1 / 255)
+    _doubt = "that it was fed 0..1, as PP-YOLOE+, is not in the graph"

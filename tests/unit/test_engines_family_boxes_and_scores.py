@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from engines.errors import ModelError
 from engines.graph import GraphBuilder
@@ -125,6 +126,33 @@ def test_an_nms_behind_them_is_cut_off(tmp_path, name):
     wanted = by_hand.understood(tmp_path, export(), family=family, iou=0.6)
     assert adapted.iou == 0.6
     by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(wanted, pixels))
+
+
+def with_key_points(model):
+    """Let something beside boxes and scores come out, as YOLO-NAS Pose."""
+    graph = GraphBuilder(model, "pose/")
+    feature = next(node.output[0] for node in model.graph.node if node.op_type == "Relu")
+    made = graph.op("ReduceMean", feature, axes=[2, 3])
+    model.graph.output.append(helper.make_tensor_value_info(made, TensorProto.FLOAT, None))
+    return model
+
+
+def with_boxes_moved_apart(model):
+    """Let the NMS see other boxes than come out."""
+    (nms,) = (node for node in model.graph.node if node.op_type == "NonMaxSuppression")
+    graph = GraphBuilder(model, "moved/")
+    made = graph.op("Add", nms.input[0], graph.constant(10.0))
+    nms.input[0] = made
+    nodes = [*model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes[:-5], nodes[-1], *nodes[-5:-1]])
+    return model
+
+
+@pytest.mark.parametrize("change", [with_key_points, with_boxes_moved_apart])
+def test_an_nms_that_other_things_bypass_is_not_cut_off(tmp_path, change):
+    with pytest.raises(ModelError, match="export it again without NMS"):
+        by_hand.understood(tmp_path, change(with_nms_on_pair(yolo_nas())))
 
 
 @pytest.mark.parametrize(("export", "family"), [(yolo_nas, "yolo-nas"), (rtmdet, "rtmdet")])
