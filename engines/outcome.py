@@ -77,11 +77,12 @@ def _short(name: str) -> str:
 
 def _print_graded(seen: Graded, frames: str) -> None:
     agreed, sure = seen.grade.agreement, seen.grade.confident
+    left = 1 - seen.promise.lost
     print(
         f"{seen.part}: on {frames} {agreed.matched} of {agreed.reference} float "
         f"detections kept ({agreed.recall:.3f}), precision {agreed.precision:.3f}, IoU "
         f"{agreed.mean_iou:.3f}; of {sure.reference} confident ones {sure.kept} kept, score shift "
-        f"{sure.score_shift:.4f}"
+        f"{sure.score_shift:.4f}; {left:.3f} of the AP50 that float's scores promise"
     )
     if seen.precision is not None:
         print(f"{seen.part}: {_average(seen.precision)}")

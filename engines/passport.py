@@ -61,6 +61,7 @@ def _accuracy(adapted: Adapted, evaluated: Evaluated) -> dict[str, Any]:
         told[FLOAT] = _average(adapted, evaluated.precision)
     for part, seen in evaluated.graded.items():
         told[part] = for_passport(seen.grade, seen.labels)
+        told[part]["promised_ap50"] = seen.promise.for_passport()
         if seen.precision is not None:
             told[part]["average_precision"] = _average(adapted, seen.precision)
         if part in evaluated.searched:

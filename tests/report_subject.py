@@ -21,6 +21,7 @@ from engines.evaluation.held_out import HeldOut
 from engines.evaluation.location import Location, recall_by_place
 from engines.evaluation.moved_scenes import Followed
 from engines.evaluation.places import Count, Places
+from engines.evaluation.promise import Promise
 from engines.search import KeptLayer, Searched
 from tests.calibration_network import SIZE, frames, network
 
@@ -103,7 +104,7 @@ def _evaluated(held, by_int8, graphs):
         held_out=held,
         precision=None,
         graphs=graphs,
-        graded={part: Graded(part, by_int8, grade, labels, None, (check,))},
+        graded={part: Graded(part, by_int8, grade, labels, None, Promise(20.0, 0.01), (check,))},
         verdict=budget.Verdict(budget.Budget(), (check,), ("the verdict rests on few",), False),
         searched={part: Searched(part, layers, use=0.5, tried=7)},
         speed={

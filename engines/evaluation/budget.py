@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from engines.evaluation.accuracy import Followed, Grade
     from engines.evaluation.average_precision import AveragePrecision
+    from engines.evaluation.promise import Promise
 
 FEW = 30
 """Confident detections below which a verdict is said to rest on few."""
@@ -37,6 +38,9 @@ class Budget:
     """Share of confident detections that must be kept, and that must be expected."""
     label_kept: float = 0.9
     """Of any one label's."""
+    promise: float = 0.025
+    """Share of the AP50 that float's scores promise, where nothing is annotated; see promise.py.
+    Of measured AP50 about two fifths of that was lost."""
     label_drop: float = 2.0
     """Points of AP50 of any one label, where `_MANY` of its objects are annotated: a mean over
     labels hides it where others gain."""
@@ -133,6 +137,13 @@ def check(
         *_labels(part, labels, budget.label_kept),
         *(_precision(part, budget, *precision) if precision else ()),
     )  # fmt: skip
+
+
+def promised(part: str, budget: Budget, seen: Promise) -> Iterable[Check]:
+    """Hold what is lost of the promise to its limit, where enough is promised to tell."""
+    if seen.objects >= FEW:
+        what = "share of the AP50 lost that float's scores promise"
+        yield _at_most(part, what, seen.lost, budget.promise, int(seen.objects))
 
 
 def worst_label(

@@ -10,6 +10,7 @@ from edge.detector.golden import FLOAT
 from engines.errors import BudgetError
 from engines.evaluation import accuracy, budget
 from engines.evaluation.average_precision import average_precision
+from engines.evaluation.promise import promise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from engines.evaluation.average_precision import AveragePrecision
     from engines.evaluation.budget import Budget, Check, Verdict
     from engines.evaluation.held_out import HeldOut
+    from engines.evaluation.promise import Promise
     from engines.images import Progress
     from engines.search import Searched
 
@@ -35,6 +37,7 @@ class Graded:
     labels: Mapping[str, Grade]
     """By name, of every label that either graph has."""
     precision: AveragePrecision | None
+    promise: Promise
     checks: tuple[Check, ...]
 
     @property
@@ -94,9 +97,12 @@ class Judge:
         precision = self._precision(raw)
         pair = (self.precision, precision) if self.precision and precision else None
         checks = [*budget.check(part, self._budget, grade, labels, pair)]
+        kept = promise(reference, raw, self._size_wh)
         if pair:
             checks += budget.worst_label(part, self._budget, pair, self._names)
-        return Graded(part, raw, grade, labels, precision, tuple(checks))
+        else:
+            checks += budget.promised(part, self._budget, kept)
+        return Graded(part, raw, grade, labels, precision, kept, tuple(checks))
 
     def verdict(self, graded: Mapping[str, Graded], *, allow_drop: bool) -> Verdict:
         """Return what all graphs together come to."""

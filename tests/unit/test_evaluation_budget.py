@@ -12,6 +12,7 @@ from engines.evaluation import budget
 from engines.evaluation.accuracy import Followed, Grade, grade, grade_by_label
 from engines.evaluation.average_precision import AveragePrecision, LabelPrecision
 from engines.evaluation.budget import Budget, Verdict, check, worst_labels
+from engines.evaluation.promise import Promise
 from tests.raw import raw_detections
 
 PERFECT = Followed(reference=100, kept=100, found=100, expected=100, score_shift=0.0, iou=1.0)
@@ -80,6 +81,20 @@ def precisions(drop_map, drop_ap50):
 )
 def test_mean_average_precision_may_drop_half_a_point(drops, what):
     assert missed(grades(), precision=precisions(*drops)) == what
+
+
+@pytest.mark.parametrize(
+    ("objects", "lost", "what"),
+    [
+        (100, 0.025, []),
+        (100, 0.026, ["share of the AP50 lost that float's scores promise"]),
+        (29, 0.5, []),
+    ],
+)
+def test_an_order_of_scores_that_false_alarms_disturb_is_missed(objects, lost, what):
+    checks = budget.promised("model.onnx", Budget(), Promise(objects, lost))
+
+    assert [check.what for check in checks if not check.held] == what
 
 
 def of_labels(**ap50):
