@@ -92,6 +92,11 @@ def summary(evaluated: Evaluated) -> list[dict[str, Any]]:
         ("mean IoU", "", [f"{g.every.iou:.3f}" for g in grades]),
         ("score shift, confident", "", [f"{g.confident.score_shift:.4f}" for g in grades]),
         ("score shift, all", "", [f"{g.every.score_shift:.4f}" for g in grades]),
+        (
+            "of the AP50 that float's scores promise",
+            "",
+            [f"{1 - seen.promise.lost:.1%}" for seen in graded],
+        ),
     ]
     return [{"what": what, "by_float": f, "cells": cells} for what, f, cells in rows]
 
