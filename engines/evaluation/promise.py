@@ -48,8 +48,8 @@ class Promise:
 def chance(scores: npt.NDArray[np.float32]) -> Numbers:
     """Return how likely a detection of such a score is an object, 0..1.
 
-    Odds of (2 * s / (1 - s))²: even at 1/3, one in ten at 0.14, nine in ten at 0.6. Measured with
-    YOLO11n and others on annotated footage; see calibration/README.md.
+    Odds of (2 * s / (1 - s))²: even at 1/3, one in ten at 0.14, nine in ten at 0.6. That lies
+    between what was measured with several YOLOs; see calibration/README.md.
     """
     odds = np.square(2.0 * scores / np.maximum(1.0 - scores, 1e-6), dtype=np.float64)
     return np.asarray(odds / (1.0 + odds), np.float64)
