@@ -169,7 +169,7 @@ def pass_gate(
     encodings = Encodings(measured, gate.parts, progress)
     if gate.search:
         held = widened(adapted, held, measured.multiplications, progress)
-    judge = Judge(adapted.graph, held, adapted.labels, gate.budget)
+    judge = Judge(held, adapted.labels, gate.budget, suppresses=adapted.iou is not None)
     trial = _Trial(adapted, encodings, judge, progress)
     named: dict[str, tuple[str, ...]] | None = None
     tried: dict[str, _Tried] = {}

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from edge.detector.bundle import PORTABLE_GRAPH
 from edge.detector.golden import FLOAT
@@ -28,10 +25,6 @@ if TYPE_CHECKING:
     from engines.evaluation.promise import Promise
     from engines.images import Progress
     from engines.search import Searched
-
-
-_OFF = 2
-"""Grey levels, less than a camera's own noise: what they cost float is nothing to ask of INT8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +72,17 @@ class Evaluated:
 
 
 class Judge:
-    """Holds graphs to the float model, `graph`, on the same frames, and to a budget."""
+    """Holds graphs to the float model on the same frames, and to a budget.
+
+    Those that give one box an object, and so have nothing that `suppresses` others, are not held to
+    what scores promise: of that they lost much and of measured precision nothing.
+    """
 
     def __init__(
-        self, graph: onnx.ModelProto, held_out: HeldOut, names: Sequence[str], limits: Budget
+        self, held_out: HeldOut, names: Sequence[str], limits: Budget, *, suppresses: bool
     ) -> None:
         self.held_out = held_out
-        self._graph = graph
+        self._suppresses = suppresses
         self._names = names
         self._budget = limits
         height, width, _ = held_out.frames[0].shape
@@ -110,22 +107,9 @@ class Judge:
         kept = promise(reference, raw, self._size_wh)
         if pair:
             checks += budget.worst_label(part, self._budget, pair, self._names)
-        else:
-            limit = self._budget.promise
-            limit = limit if kept.lost <= limit else max(limit, self._unsettled)
-            checks += budget.promised(part, limit, kept)
+        elif self._suppresses:
+            checks += budget.promised(part, self._budget, kept)
         return Graded(part, raw, grade, labels, precision, kept, tuple(checks))
-
-    @cached_property
-    def _unsettled(self) -> float:
-        """Share of its own promise that float loses where every pixel is a little off."""
-        noise = np.random.default_rng(0)
-        frames = [
-            np.clip(frame + noise.integers(-_OFF, _OFF + 1, frame.shape), 0, 255).astype(np.uint8)
-            for frame in self.held_out.frames
-        ]
-        raw = accuracy.run_graph(self._graph, frames, lambda *_: None)
-        return promise(self.held_out.raw, raw, self._size_wh).lost
 
     def verdict(self, graded: Mapping[str, Graded], *, allow_drop: bool) -> Verdict:
         """Return what all graphs together come to."""

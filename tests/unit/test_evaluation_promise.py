@@ -89,31 +89,14 @@ def test_where_nothing_is_seen_nothing_is_promised():
     assert (found.objects, found.lost) == (0, 0)
 
 
-class TestJudge:
-    """Without annotations it holds graphs to the promise, as far as float itself holds it."""
+@pytest.mark.parametrize(("suppresses", "limits"), [(True, [0.04]), (False, [])])
+def test_only_what_needs_an_nms_is_held_to_it(monkeypatch, suppresses, limits):
+    seen = raw_detections(*[row(0.9, 0.8, 0.7)] * 20)
+    monkeypatch.setattr(accuracy, "run_graph", lambda *_: raw_detections(*[row(0.9, 0.8)] * 20))
+    held_out = HeldOut([np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * 20, [None] * 20, seen)
+    judge = Judge(held_out, ("can",), Budget(), suppresses=suppresses)
 
-    seen = row(0.9, 0.8, 0.7, 0.6, 0.9, 0.9, 0.9, 0.9)
+    graded = judge.grade("model.onnx", None, quiet)
 
-    def judged(self, monkeypatch, int8, float_on_noise):
-        answers = {"int8": int8, "float": float_on_noise}
-        monkeypatch.setattr(
-            accuracy, "run_graph", lambda graph, *_: raw_detections(*[answers[graph]] * 5)
-        )
-        frames = [np.zeros((SIZE[1], SIZE[0], 3), np.uint8)] * 5
-        held_out = HeldOut(frames, [None] * 5, raw_detections(*[self.seen] * 5))
-        judge = Judge("float", held_out, ("can",), Budget())
-        checks = judge.grade("model.onnx", "int8", quiet).checks
-        (check,) = [check for check in checks if "promise" in check.what]
-        return check
-
-    def test_what_float_keeps_of_it_int8_must_keep(self, monkeypatch):
-        check = self.judged(monkeypatch, int8=self.seen[:-1], float_on_noise=self.seen)
-
-        assert not check.held
-        assert check.limit == Budget().promise
-
-    def test_what_float_itself_loses_by_a_little_noise_is_not_asked_of_int8(self, monkeypatch):
-        check = self.judged(monkeypatch, int8=self.seen[:-1], float_on_noise=self.seen[:-2])
-
-        assert check.held
-        assert check.limit > Budget().promise
+    assert [check.limit for check in graded.checks if "promise" in check.what] == limits
+    assert graded.promise.lost > 0.2
