@@ -63,13 +63,11 @@ def match(reference: Detections, found: Detections) -> list[tuple[int, int, floa
     iou = iou_matrix(reference.xyxy, found.xyxy)
     iou[reference.labels[:, None] != found.labels[None, :]] = 0
     pairs: list[tuple[int, int, float]] = []
-    order = np.argsort(-iou, axis=None, kind="stable")
-    rows, columns = np.unravel_index(order, iou.shape)
+    rows, columns = np.nonzero(iou >= SAME_OBJECT_IOU)
+    order = np.argsort(-iou[rows, columns], kind="stable")
     used_rows: set[int] = set()
     used_columns: set[int] = set()
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        if iou[row, column] < SAME_OBJECT_IOU:
-            break
+    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
         if row not in used_rows and column not in used_columns:
             used_rows.add(row)
             used_columns.add(column)
