@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
+from engines.families.family import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Candidates,
+    Close,
+    Family,
+    Preprocessing,
+    Recognised,
+)
 from engines.families.grid import strides_of
 from engines.families.probe import values_of
 from engines.graph import producers
@@ -31,7 +39,6 @@ _PATCH = 8
 """A first convolution of this stride or more cuts patches: the backbone is a vision transformer."""
 _DESCENDANTS = {"GridSample", "TopK"}
 """Deformable attention, and the choice of queries; what has either ends in sigmoids."""
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _XYXY_OF_CXCYWH = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
 
 
@@ -73,7 +80,7 @@ class Detr(_Queries):
     name = "detr"
     models = "DETR, YOLOS: logits (1, Q, labels + no object) and boxes (1, Q, 4)"
     preprocessing = Preprocessing(
-        letterbox="stretch", colours="RGB", scale=1 / 255, mean=_MEAN, std=_STD
+        letterbox="stretch", colours="RGB", scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD
     )
 
     def recognise(self, network: Network) -> Recognised | str:

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
+from engines.families.family import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Candidates,
+    Close,
+    Family,
+    Preprocessing,
+    Recognised,
+)
 from engines.families.probe import values_of
 from engines.faster_rcnn.boxes import decode
 
@@ -42,8 +50,8 @@ class EfficientDet(Family):
         letterbox="top-left",
         colours="RGB",
         scale=1 / 255,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     )
     iou = 0.5
     side = 4.0

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _Found = TypeVar("_Found")
 
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of RGB in 0..1."""
+IMAGENET_BGR_MEAN, IMAGENET_BGR_STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
+"""Of BGR in 0..255."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """How these models were fed in training: (pixel * `scale` - `mean`) / `std` in `colours`."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engines.families.boxes_and_scores import BoxesAndScores, projected_by, takes_bytes
-from engines.families.family import Preprocessing
+from engines.families.family import IMAGENET_BGR_MEAN, IMAGENET_BGR_STD, Preprocessing
 from engines.image_input import SCALE_FACTOR
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from engines.model import Network
 
 _ROWS = 2
-_MEAN, _STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
-"""Of blue, green and red."""
 
 
 class MmDetection(BoxesAndScores):
@@ -29,7 +27,11 @@ class MmDetection(BoxesAndScores):
     name = "mmdetection"
     models = "MMDetection's FCOS, ATSS, GFL, VFNet, RetinaNet by MMDeploy: dets and labels"
     preprocessing = Preprocessing(
-        letterbox="top-left", colours="RGB", mean=_MEAN[::-1], std=_STD[::-1], pad=114
+        letterbox="top-left",
+        colours="RGB",
+        mean=IMAGENET_BGR_MEAN[::-1],
+        std=IMAGENET_BGR_STD[::-1],
+        pad=114,
     )
     iou = 0.6
     ordered = 0.75
@@ -66,7 +68,9 @@ class RtmDet(MmDetection):
 
     name = "rtmdet"
     models = "RTMDet by MMDeploy: dets and labels"
-    preprocessing = Preprocessing(letterbox="top-left", colours="BGR", mean=_MEAN, std=_STD)
+    preprocessing = Preprocessing(
+        letterbox="top-left", colours="BGR", mean=IMAGENET_BGR_MEAN, std=IMAGENET_BGR_STD
+    )
     iou = 0.65
     _doubt = "whether it was fed BGR, as RTMDet, is not in the graph"
 

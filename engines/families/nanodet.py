@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
+from engines.families.family import (
+    IMAGENET_BGR_MEAN,
+    IMAGENET_BGR_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Candidates,
+    Close,
+    Family,
+    Preprocessing,
+    Recognised,
+)
 from engines.families.grid import cells, corners_and_strides, strides_of
 from engines.families.probe import values_of
 
@@ -26,7 +36,6 @@ _ENDS = _SIDES * _BINS
 _RANK = 3
 _OLDER = (8, 16, 32)
 """Strides of NanoDet before "Plus"."""
-_MEAN, _STD = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
 
 
 class NanoDetPlus(Family):
@@ -34,7 +43,9 @@ class NanoDetPlus(Family):
 
     name = "nanodet-plus"
     models = "NanoDet-Plus: (1, N, labels + 32) at strides 8 to 64, or a pair of outputs for each"
-    preprocessing = Preprocessing(letterbox="stretch", colours="BGR", mean=_MEAN, std=_STD)
+    preprocessing = Preprocessing(
+        letterbox="stretch", colours="BGR", mean=IMAGENET_BGR_MEAN, std=IMAGENET_BGR_STD
+    )
     iou = 0.6
     strides: tuple[int, ...] = (8, 16, 32, 64)
     offset = 0.0
@@ -116,7 +127,9 @@ class NanoDet(NanoDetPlus):
 
     name = "nanodet"
     models = "NanoDet 0.x: as nanodet-plus, at strides 8 to 32 and letterboxed on black"
-    preprocessing = Preprocessing(letterbox="centered", colours="BGR", mean=_MEAN, std=_STD, pad=0)
+    preprocessing = Preprocessing(
+        letterbox="centered", colours="BGR", mean=IMAGENET_BGR_MEAN, std=IMAGENET_BGR_STD, pad=0
+    )
     strides = _OLDER
     offset = 0.5
 
@@ -132,8 +145,8 @@ class PicoDetRaw(NanoDetPlus):
         letterbox="stretch",
         colours="RGB",
         scale=1 / 255,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     )
     offset = 0.5
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engines.families.boxes_and_scores import BoxesAndScores, takes_bytes
-from engines.families.family import Preprocessing
+from engines.families.family import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from engines.image_input import SCALE_FACTOR
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class PpYoloe(BoxesAndScores):
         letterbox="stretch",
         colours="RGB",
         scale=1 / 255,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
     )
     iou = 0.7
     _doubt = (
