@@ -142,14 +142,21 @@ def _some(
 
 
 class _Moments:
-    """Sums over rows of numbers."""
+    """Sums over rows of numbers, as they differ from the mean of the first rows.
+
+    Of the numbers themselves, where these hardly vary, float32 would leave variances below zero.
+    """
 
     def __init__(self) -> None:
         self._count = 0
+        self._near: npt.NDArray[np.float32] | None = None
         self._sum = np.zeros(())
         self._products = np.zeros(())
 
     def add(self, rows: npt.NDArray[np.float32]) -> None:
+        if self._near is None:
+            self._near = rows.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        rows = rows - self._near
         self._count += rows.shape[1]
         self._sum = self._sum + rows.sum(axis=1, dtype=np.float64)
         self._products = self._products + rows.swapaxes(1, 2) @ rows

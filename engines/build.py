@@ -9,7 +9,7 @@ from edge.detector import bundle
 from edge.detector.golden import FLOAT, hold_to_golden
 from edge.detector.onnxruntime import OnnxRuntime
 from engines import golden, images
-from engines.bundle_directory import directory_for, refuse_existing
+from engines.bundle_directory import directory_for, refuse_unwritable
 from engines.evaluation import coco, held_out, report, speed
 from engines.evaluation.accuracy import THRESHOLD
 from engines.evaluation.evaluated import Evaluated
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from engines.evaluation.location import Location
     from engines.gate import Passed
     from engines.inspection import Adapted
-    from engines.search import Searched
+    from engines.search.layers import Searched
 
     Progress = Callable[[str, int, int], None]
 
@@ -47,7 +47,7 @@ def build(
     Raises `BuildError` for what cannot be built from, `DetectsNothing` for a model that is blind
     itself and `BudgetError` for graphs that miss the budget.
     """
-    refuse_existing(out)
+    refuse_unwritable(out)
     gate = gate or Gate()
     annotated = []
     if gate.annotations is not None:

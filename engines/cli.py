@@ -7,11 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.logging import RichHandler
 
+from edge.cli import guarded
 from edge.detector.bundle import load_bundle
 from edge.detector.preflight import plan_spec
-from edge.errors import EdgeError, MissingPackage, RuntimeFailure
+from edge.errors import PIP, MissingPackage, RuntimeFailure
 from engines.arguments import parser
 from engines.errors import AlreadyQuantised, BuildError
 from engines.progress import shown
@@ -26,8 +26,24 @@ if TYPE_CHECKING:
 _INTERRUPTED = 130
 
 
+class _Lines(logging.Handler):
+    """A warning is one line, whatever the width, and above the progress bar."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = f"{record.levelname.lower()}: {self.format(record)}"
+        self._console.print(said, markup=False, highlight=False)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Build a bundle; errors of ours become one line on stderr and their exit status."""
+    return guarded("edge-build-engine", lambda: _obey(argv))
+
+
+def _obey(argv: Sequence[str] | None) -> int:
     words = parser()
     arguments = words.parse_args(argv)
     if (arguments.model is None) == (arguments.plan is None):
@@ -35,18 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.model and not arguments.explain and not (arguments.images and arguments.out):
         words.error("--images and --out are required (or --explain, to look at the model only)")
     console = Console(stderr=True, soft_wrap=True)
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=console)]
-    )
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines(console)])
     try:
         if arguments.plan:
             with shown(console) as progress:
                 _add_plan(load_bundle(arguments.plan), arguments, progress)
         else:
             _run(arguments, console)
-    except EdgeError as error:
-        print(f"edge-build-engine: {error}", file=sys.stderr)
-        return error.exit_code
     except KeyboardInterrupt:
         print("edge-build-engine: stopped; nothing was written", file=sys.stderr)
         return _INTERRUPTED
@@ -62,8 +73,12 @@ def _run(arguments: argparse.Namespace, console: Console) -> None:
         from engines.quantised import refuse
     except ImportError as error:
         raise MissingPackage(
-            f"{error.name} is not installed", "pip install 'aisle-edge[build]'"
+            f"{error.name} is not installed", f"{PIP} install 'aisle-edge[build]'"
         ) from error
+    if arguments.runtime == "tensorrt" and not arguments.explain:
+        from engines.on_device import require_device
+
+        require_device()
     gate, order = gate_of(arguments), order_of(arguments)
     try:
         adapted = understand(order)

@@ -20,10 +20,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from engines import nms
-from engines.batch import SYMBOL
 from engines.errors import ModelError
 from engines.graph import GraphBuilder, prune, shape_of
 from engines.native import NATIVE
+from engines.reading.batch import SYMBOL
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from engines.families.family import Candidates, Family, Preprocessing
-    from engines.model import Network
+    from engines.reading.model import Network
 
 FRAMES = "frames"
 SLOTS = 1024
@@ -121,9 +121,10 @@ def _prelude(
     model: onnx.ModelProto, network: Network, fed: Preprocessing, batch: str | int
 ) -> None:
     """Put in front what turns BGR frames into what the network was trained on."""
+    graph = GraphBuilder(model, "prelude/")
+    image = graph.vacate(FRAMES) if network.image == FRAMES else network.image
     trained = list(model.graph.node)
     del model.graph.node[:]
-    graph = GraphBuilder(model, "prelude/")
     # The cast comes first: TensorRT takes uint8 as an input, and can do nothing else with it.
     pixels = graph.op("Transpose", graph.op("Cast", FRAMES, to=1), perm=[0, 3, 1, 2])
     if fed.colours == "RGB":
@@ -135,7 +136,7 @@ def _prelude(
         pixels = graph.op("Mul", pixels, graph.constant(_per_channel(factor)))
     if offset.any():
         pixels = graph.op("Sub", pixels, graph.constant(_per_channel(offset)))
-    model.graph.node[-1].output[0] = network.image
+    model.graph.node[-1].output[0] = image
     model.graph.node.extend(trained)
     height, width = network.size_wh[1], network.size_wh[0]
     del model.graph.input[:]

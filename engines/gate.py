@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from calibration.quantise import measure
 from edge.detector import bundle
-from engines.encodings import Encodings
 from engines.errors import BudgetError
 from engines.evaluation import location
 from engines.evaluation.budget import Budget, worst_labels
@@ -15,8 +14,9 @@ from engines.evaluation.evaluated import Judge, refuse_blind
 from engines.evaluation.location import Location
 from engines.evaluation.moved_scenes import MovedScenes
 from engines.evaluation.views import widened
-from engines.search import MOST_TRIED, Search
-from engines.sensitivity import candidates
+from engines.search.encodings import Encodings
+from engines.search.layers import MOST_TRIED, Search
+from engines.search.sensitivity import candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engines.evaluation.held_out import HeldOut
     from engines.images import Progress, Selection
     from engines.inspection import Adapted
-    from engines.search import Searched
+    from engines.search.layers import Searched
 
 _PLACE = 1.5
 """What a graph is taken to use up that is blind in one place only: what is lost there does not tell
@@ -119,9 +119,6 @@ class _Trial:
 
     def settled(self, part: str) -> tuple[_Tried, Searched | None]:
         """Return how a graph was judged with as few layers in float as its budget allows."""
-        tried = self.judged(part, self._encodings.one(part, ()))
-        if tried.use <= 1:
-            return tried, None
         self._encodings.refine(part, self._progress)
         tried = self.judged(part, self._encodings.one(part, ()))
         if tried.use <= 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from onnx import helper, numpy_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import onnx
 
@@ -89,8 +90,14 @@ class GraphBuilder:
 
     def publish(self, tensor: str, name: str) -> None:
         """Give a tensor its public name; one of the network's that has it gives it up."""
-        self._rename(name, self._name(name))
+        self.vacate(name)
         self._rename(tensor, name)
+
+    def vacate(self, name: str) -> str:
+        """Call what has a name otherwise, wherever nodes make or read it; return how."""
+        other = self._name(name)
+        self._rename(name, other)
+        return other
 
     def _rename(self, old: str, new: str) -> None:
         for node in self.graph.node:
@@ -144,18 +151,29 @@ def tail_operators(graph: onnx.GraphProto, tensor: str) -> set[str]:
 
 def tail_producers(graph: onnx.GraphProto, tensor: str) -> Iterator[onnx.NodeProto]:
     """Yield the nodes met from `tensor` upwards until convolutions, these too, or inputs."""
-    made_by = producers(graph)
+
+    def into(node: onnx.NodeProto) -> Iterable[str]:
+        return () if node.op_type == "Conv" else node.input
+
+    return upwards(producers(graph), tensor, into)
+
+
+def upwards(
+    made_by: Mapping[str, onnx.NodeProto],
+    tensor: str,
+    into: Callable[[onnx.NodeProto], Iterable[str]],
+) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes that make `tensor`, the nearest first; `into` says which inputs to follow."""
     seen: set[str] = set()
-    waiting = [tensor]
+    waiting = deque([tensor])
     while waiting:
-        name = waiting.pop()
+        name = waiting.popleft()
         node = made_by.get(name)
         if node is None or name in seen:
             continue
         seen.add(name)
         yield node
-        if node.op_type != "Conv":
-            waiting.extend(node.input)
+        waiting.extend(into(node))
 
 
 def prune(graph: onnx.GraphProto) -> None:
@@ -166,7 +184,7 @@ def prune(graph: onnx.GraphProto) -> None:
         if needed.intersection(node.output):
             kept.append(node)
             needed.update(node.input)
-            needed.update(_read_inside(node))
+            needed.update(read_inside(node))
     initializers = [tensor for tensor in graph.initializer if tensor.name in needed]
     shapes = [value for value in graph.value_info if value.name in needed]
     _replace(graph.node, reversed(kept))
@@ -174,13 +192,24 @@ def prune(graph: onnx.GraphProto) -> None:
     _replace(graph.value_info, shapes)
 
 
-def _read_inside(node: onnx.NodeProto) -> Iterable[str]:
+def read_inside(node: onnx.NodeProto) -> Iterable[str]:
     """Names that a node's subgraphs read, which may be the outer graph's."""
-    for item in node.attribute:
-        if item.HasField("g"):
-            for inner in item.g.node:
+    for branch in _branches(node):
+        for graph in with_branches(branch):
+            for inner in graph.node:
                 yield from inner.input
-                yield from _read_inside(inner)
+
+
+def with_branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield a graph, and every graph inside its nodes."""
+    yield graph
+    for node in graph.node:
+        for branch in _branches(node):
+            yield from with_branches(branch)
+
+
+def _branches(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    return (item.g for item in node.attribute if item.HasField("g"))
 
 
 def _replace(field: Any, items: Iterable[Any]) -> None:  # noqa: ANN401

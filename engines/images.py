@@ -76,11 +76,16 @@ def select(paths: Sequence[Path], spec: InputSpec, progress: Progress) -> Select
     less than `FEWEST` frames differ.
     """
     images, videos = _sources(paths)
-    share = _LOOKED_AT // (len(videos) + bool(images))
+    watched = _spread(videos, _LOOKED_AT)
+    share = max(1, _LOOKED_AT // (len(watched) + bool(images)))
     pile, unreadable = _Pile(), []
-    for number, video in enumerate(videos):
-        progress(f"reading {video.name}", number, len(videos))
+    for number, video in enumerate(watched):
+        progress(f"reading {video.name}", number, len(watched))
+        before = pile.looked_at
         _look(pile, _video_frames(video, share), spec)
+        if pile.looked_at == before:
+            unreadable.append(str(video))
+            _log.warning("%s: not a video that OpenCV can decode; left out", video)
     chosen = _spread(images, max(share, _LOOKED_AT - pile.looked_at))
     for number, path in enumerate(chosen):
         progress("reading images", number, len(chosen))
@@ -131,6 +136,8 @@ def _spread(items: Sequence[_T], count: int) -> list[_T]:
 def _read(path: Path) -> Image | None:
     import cv2
 
+    if not path.is_file():  # a pipe would be waited for
+        return None
     try:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     except cv2.error:  # a size that OpenCV refuses to hold
@@ -139,12 +146,15 @@ def _read(path: Path) -> Image | None:
 
 
 def _video_frames(path: Path, count: int) -> Iterator[Image]:
-    """Yield `count` frames at most, evenly spaced as far as the file tells its length."""
+    """Yield `count` frames at most, evenly spaced; none where it cannot be decoded."""
     import cv2
 
     video = cv2.VideoCapture(str(path))
     try:
-        spacing = max(1.0, video.get(cv2.CAP_PROP_FRAME_COUNT) / count)
+        length = video.get(cv2.CAP_PROP_FRAME_COUNT)
+        if length <= 0:  # a recording that was cut off, or went through a pipe, does not say
+            length = _counted(path)
+        spacing = max(1.0, length / count)
         number = given = 0
         while given < count and video.grab():
             if number >= given * spacing:
@@ -155,11 +165,19 @@ def _video_frames(path: Path, count: int) -> Iterator[Image]:
             number += 1
     finally:
         video.release()
-    if not given:
-        raise ImagesError(
-            f"images {path}: expected a video, found nothing that OpenCV can decode",
-            "convert it with: ffmpeg -i FILE -c:v libx264 video.mp4",
-        )
+
+
+def _counted(path: Path) -> int:
+    """Return how many frames a video has, by going through it."""
+    import cv2
+
+    video, count = cv2.VideoCapture(str(path)), 0
+    try:
+        while video.grab():
+            count += 1
+    finally:
+        video.release()
+    return count
 
 
 def _look(pile: _Pile, frames: Iterable[Image], spec: InputSpec) -> None:
@@ -181,9 +199,9 @@ def _enough(pile: _Pile, unreadable: list[str], paths: Sequence[Path]) -> None:
     given = ", ".join(map(str, paths))
     if not pile.looked_at:
         raise ImagesError(
-            f"images {given}: none of {len(unreadable)} files can be read as an image, first "
-            f"{unreadable[0]}",
-            "give photos as JPEG or PNG",
+            f"images {given}: none of {len(unreadable)} files can be read as an image or a video, "
+            f"first {unreadable[0]}",
+            "give JPEG or PNG; convert a video with: ffmpeg -i FILE -c:v libx264 video.mp4",
         )
     if len(pile.frames) < FEWEST:
         raise ImagesError(

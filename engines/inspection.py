@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edge.detector.bundle import InputSpec
-from engines import contract, embedded_nms
-from engines.batch import MAX_BATCH
+from engines import contract
 from engines.errors import ModelError, UncertainFamily
 from engines.families import registry
 from engines.faster_rcnn import checkpoint
@@ -17,7 +16,10 @@ from engines.faster_rcnn.export import from_checkpoint
 from engines.feeding import Feeding
 from engines.graph import opset_of
 from engines.labels import find_labels
-from engines.model import Source, load_source, prepare
+from engines.reading import embedded_nms
+from engines.reading.batch import MAX_BATCH
+from engines.reading.model import prepare
+from engines.reading.model_file import Source, load_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import onnx
 
     from engines.families.family import Family, Recognised
-    from engines.model import Network
+    from engines.reading.model import Network
 
 
 _log = logging.getLogger(__name__)
@@ -111,11 +113,13 @@ def understand(order: Order, *, quantised: bool = False) -> Adapted:
     A quantised model raises `AlreadyQuantised`, unless it is to be looked at only.
     """
     source = _source(order, quantised=quantised)
-    network, cut = _cut_or_whole(replace(source, anchors=order.anchors), order)
-    family, recognised = registry.recognise(network, order.family)
-    if order.feeding.asked:
+    network, (family, recognised), cut = _cut_or_whole(
+        replace(source, anchors=order.anchors), order
+    )
+    fed = order.feeding.over(recognised.preprocessing or family.preprocessing)
+    if fed != family.preprocessing:
         family = copy(family)
-        family.preprocessing = order.feeding.over(family.preprocessing)
+        family.preprocessing = fed
     labels, labels_from = find_labels(source, recognised.label_count, order.labels)
     spec = InputSpec(
         width=network.size_wh[0],
@@ -144,27 +148,74 @@ def _source(order: Order, *, quantised: bool) -> Source:
     return Source(order.model, model, sha256)
 
 
-def _cut_or_whole(source: Source, order: Order) -> tuple[Network, str | None]:
-    """Return the network without the NMS it may embed, where a family knows what is left.
+def _cut_or_whole(
+    source: Source, order: Order
+) -> tuple[Network, tuple[Family, Recognised], str | None]:
+    """Return the network and its family, without the NMS it may embed where one knows what is left.
 
     With the tensor that the NMS was cut off behind, None where it was not.
     """
     uncertain: UncertainFamily | None = None
     for cut in embedded_nms.cuts(source.model):
-        behind = " and ".join(map(repr, cut.tensors))
-        said = f"its {cut.operator} was cut off behind {behind}"
-        shorter = replace(source, model=cut.model, changed=(*source.changed, said))
+        shorter = _without_end(source, cut)
         try:
-            network = prepare(shorter, order.size_wh)
-            family, _ = registry.recognise(network, order.family)
+            network, found = _recognised(shorter, order)
         except UncertainFamily as error:
             uncertain = uncertain or error
         except ModelError as error:
-            _log.info("cut at %s: %s", behind, error)
+            _log.info("cut at %s: %s", cut.tensors, error)
         else:
-            if family.iou is not None or order.family is not None:
-                return network, cut.tensors[0]
-            _log.info("cut at %s: %s has no NMS", behind, family.name)
-    if uncertain is not None:
-        raise uncertain
-    return prepare(source, order.size_wh), None
+            suppressed = cut.operator in embedded_nms.NMS
+            if found[0].iou is not None or order.family is not None or not suppressed:
+                return network, found, cut.tensors[0]
+            _log.info("cut at %s: %s has no NMS", cut.tensors, found[0].name)
+    try:  # whole it may be of a family that is sure of it, NMS included
+        return *_recognised(source, order), None
+    except UncertainFamily as error:
+        raise uncertain or error from error
+    except ModelError as error:
+        if uncertain is not None:
+            _log.info("with its NMS: %s", error)
+            raise uncertain from error
+        return *_before_the_end(source, order, error), None
+
+
+def _before_the_end(
+    source: Source, order: Order, refused: ModelError
+) -> tuple[Network, tuple[Family, Recognised]]:
+    """Return the network and its family without what only rearranges the predictions, at its end.
+
+    Raises what it is `refused` for as a whole where no family is sure of what is left, either.
+    """
+    for cut in embedded_nms.ends(source.model):
+        shorter = _without_end(source, cut)
+        try:
+            return _recognised(shorter, order)
+        except ModelError as error:
+            _log.info("cut at %s: %s", cut.tensors, error)
+    raise refused
+
+
+def _without_end(source: Source, cut: embedded_nms.Cut) -> Source:
+    behind = " and ".join(map(repr, cut.tensors))
+    said = f"its {cut.operator} was cut off behind {behind}"
+    return replace(source, model=cut.model, changed=(*source.changed, said))
+
+
+def _recognised(source: Source, order: Order) -> tuple[Network, tuple[Family, Recognised]]:
+    """Return the network and its family: as it is, or without maps that it gives beside."""
+    network = prepare(source, order.size_wh)
+    try:
+        return network, registry.recognise(network, order.family)
+    except UncertainFamily:
+        raise
+    except ModelError as error:
+        fewer = network.without_maps()
+        if fewer is None:
+            raise
+        try:
+            return fewer, registry.recognise(fewer, order.family)
+        except UncertainFamily:
+            raise
+        except ModelError:
+            raise error from None

@@ -17,14 +17,15 @@ from edge.detector.cuda import Device
 from edge.detector.golden import load_golden
 from edge.detector.preflight import plan_spec
 from edge.detector.runtimes import plan_engine
-from edge.errors import BundleError, MissingPackage, RuntimeFailure
+from edge.errors import PIP, BundleError, MissingPackage, RuntimeFailure
 
 try:
     import onnx
 except ImportError as error:  # a board that only runs bundles has no need of it
     raise MissingPackage(
         f"onnx, which a plan is compiled with, is not installed ({error})",
-        "pip install onnx",  # not the extra: its OpenCV would shadow a Jetson's own
+        # Not the extra: its OpenCV would shadow a Jetson's own, which needs the NumPy that is here.
+        f"{PIP} install onnx numpy=={np.__version__}",
     ) from error
 
 from engines.errors import BuildError
@@ -76,6 +77,12 @@ def add_plan(bundle: Bundle, limits: Limits, progress: Progress) -> Bundle:
     spec = _spec(about, kept).model_copy(update={"milliseconds": milliseconds})
     _install(bundle, kept.plan, kernel, spec)
     return bundles.load_bundle(bundle.path)
+
+
+def require_device() -> None:
+    """Raise before a long build what `add_plan` would after it, without a GPU or TensorRT."""
+    Device().release()
+    tensorrt_version()
 
 
 def _about(device: Device, limits: Limits) -> PlanSpec:

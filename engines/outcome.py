@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from engines.build import Built
     from engines.evaluation.average_precision import AveragePrecision
     from engines.evaluation.evaluated import Evaluated, Graded
-    from engines.search import Searched
+    from engines.search.layers import Searched
 
 _SHOWN = 12
 """Layers in the table."""

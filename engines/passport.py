@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from edge.detector import bundle
 from edge.detector.golden import FLOAT
 from engines import contract
-from engines.batch import MAX_BATCH
 from engines.evaluation.accuracy import THRESHOLD, for_passport
+from engines.reading.batch import MAX_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.graph import GraphBuilder
-from tests.networks import STRIDES, WIDTH, _conv, _publish, _stem, anchor_count
+from tests.networks import STRIDES, WIDTH, _conv, _stem
 
 BINS = 17
 BYTES = TensorProto.UINT8
@@ -54,47 +54,17 @@ def damo_yolo(*, labels=3, size=(64, 64), batch=1, prepared=False):
     return model
 
 
-def pp_yoloe(*, labels=3, size=(64, 64), joined=False, shape=False, quality=False):
-    """Boxes (1, N, 4) over `scale_factor`, then scores (1, labels, N): largest stride first.
+def rtmdet(
+    *, labels=3, size=(64, 64), batch=1, bins=1, nested=False, softmax=False, products=False
+):
+    """Boxes (batch, N, 4) from distances, and scores; with `bins` from distributions, as GFL.
 
-    With `joined` as without post-processing. PicoDet scores by `quality`, too; `shape`: it clips
-    its boxes to `im_shape`.
+    With `nested` boxes are (batch, N, 1, 4), as those of MMDetection's anchors before the NMS;
+    with `softmax` scores are those of its SSD, with `products` of its YOLOX.
     """
-    strides = STRIDES[::-1]
-    model, graph, levels = _levels(size, 1, 4 * BINS, labels, strides)
-    kernel = graph.constant(np.arange(BINS).reshape(1, BINS, 1, 1))
-    sides, scores = [], []
-    for cells, far, logits in levels:
-        spread = graph.reshape(far, (-1, 4, BINS, cells))
-        shares = graph.op("Softmax", graph.op("Transpose", spread, perm=[0, 2, 3, 1]), axis=1)
-        sides.append(graph.squeeze(graph.op("Conv", shares, kernel), 1))
-        heard = graph.op("Sigmoid", logits)
-        if quality:
-            heard = graph.op("Sqrt", graph.op("Mul", heard, graph.op("Sigmoid", heard)))
-        scores.append(graph.reshape(heard, (-1, labels, cells)))
-    boxes = _decoded(graph, graph.op("Concat", *sides, axis=1), size, strides)
-    shown = graph.op("Concat", *scores, axis=2)
-    if joined:
-        rows = graph.op("Transpose", shown, perm=[0, 2, 1])
-        both = graph.op("Concat", boxes, rows, axis=2)
-        _publish(model, graph, {both: ("concat_16.tmp_0", [1, anchor_count(size), 4 + labels])})
-        return model
-    _describe(model, "scale_factor")
-    y, x = graph.ops("Split", 2, "scale_factor", graph.constant([1, 1], np.int64), axis=1)
-    scale = graph.reshape(graph.op("Concat", x, y, x, y, axis=1), (-1, 1, 4))
-    if shape:
-        _describe(model, "im_shape")
-        y, x = graph.ops("Split", 2, "im_shape", graph.constant([1, 1], np.int64), axis=1)
-        limit = graph.reshape(graph.op("Concat", x, y, x, y, axis=1), (-1, 1, 4))
-        boxes = graph.op("Min", boxes, limit)
-    boxes = graph.op("Div", boxes, scale)
-    _publish_pair(model, graph, (boxes, "tmp_17"), (shown, "concat_14.tmp_0"))
-    return model
-
-
-def rtmdet(*, labels=3, size=(64, 64), batch=1, bins=1):
-    """Boxes (batch, N, 4) from distances, and scores; with `bins` from distributions, as GFL."""
-    model, graph, levels = _levels(size, batch, 4 * bins, labels)
+    outputs = labels + 1 if softmax or products else labels
+    # SSD's pixels are not divided by a deviation.
+    model, graph, levels = _levels(size, batch, 4 * bins, outputs, scale=1 / 64 if softmax else 1)
     sides, scores = [], []
     for _, far, logits in levels:
         side, score = (graph.op("Transpose", x, perm=[0, 2, 3, 1]) for x in (far, logits))
@@ -104,9 +74,21 @@ def rtmdet(*, labels=3, size=(64, 64), batch=1, bins=1):
             shares = graph.op("Softmax", graph.reshape(side, (-1, bins)), axis=1)
             expected = graph.op("MatMul", shares, graph.constant(np.arange(bins)[:, None]))
             sides.append(graph.reshape(expected, (batch, -1, 4)))
-        scores.append(graph.reshape(score, (batch, -1, labels)))
+        scores.append(graph.reshape(score, (batch, -1, outputs)))
     boxes = _decoded(graph, graph.op("Concat", *sides, axis=1), size, STRIDES, middle=0.0)
-    heard = graph.op("Sigmoid", graph.op("Concat", *scores, axis=1))
+    if nested:
+        boxes = graph.unsqueeze(boxes, 2)
+    logits = graph.op("Concat", *scores, axis=1)
+    if softmax:
+        heard = graph.slice(graph.op("Softmax", logits, axis=2), 2, 0, labels)
+    elif products:
+        heard = graph.op(
+            "Mul",
+            graph.op("Sigmoid", graph.slice(logits, 2, 0, labels)),
+            graph.op("Sigmoid", graph.slice(logits, 2, labels, outputs)),
+        )
+    else:
+        heard = graph.op("Sigmoid", logits)
     _publish_pair(model, graph, (boxes, "boxes"), (heard, "scores"))
     return model
 
@@ -153,10 +135,6 @@ def _publish_pair(model, graph, *pair):
     del model.graph.output[:]
     model.graph.output.extend(shown.graph.output)
     onnx.checker.check_model(model)
-
-
-def _describe(model, name):
-    model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]))
 
 
 def _take_bytes(model, graph):

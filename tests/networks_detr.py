@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, helper
 
-from tests.networks import WIDTH, _conv, _publish, _stem
+from tests.networks import WIDTH, _publish, _stem
 
 QUERIES = 20
 
@@ -23,7 +23,8 @@ def detr(
     """`logits` and `pred_boxes`, cxcywh in 0..1.
 
     `softmax`: with a last class for no object, which noise is; else logits that are low on noise.
-    `hybrid`: a convolution behind attention. `patches`: a vision transformer's first convolution.
+    `hybrid`: a convolution behind attention; "projected": of 1x1.
+    `patches`: a vision transformer's first convolution.
     `extra`: the decoder's last state beside it. `chosen`: the queries are the best of a top-k.
     """
     model, graph, queries, rng = _decoder(size, hybrid=hybrid, patches=patches)
@@ -109,7 +110,13 @@ def _decoder(size, *, hybrid=False, patches=False, samples=False):
     if hybrid:
         attention = graph.op("Softmax", tensor, axis=1)
         tensor = graph.op("Add", tensor, attention)
-        tensor = _conv(graph, tensor, rng, channels=(WIDTH, WIDTH), gain=2)
+        kernel = rng.normal(0, 2 / np.sqrt(WIDTH), (WIDTH, WIDTH, 1, 1))
+        around = {"kernel_shape": [1, 1]}
+        if hybrid != "projected":
+            kernel = np.pad(kernel, ((0, 0), (0, 0), (1, 1), (1, 1)))
+            around = {"kernel_shape": [3, 3], "pads": [1] * 4}
+        bias = graph.constant(np.zeros(WIDTH))
+        tensor = graph.op("Conv", tensor, graph.constant(kernel), bias, **around)
     if samples:
         grid = graph.constant(rng.uniform(-1, 1, (1, QUERIES, 1, 2)))
         tensor = graph.op("GridSample", tensor, grid)

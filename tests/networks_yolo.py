@@ -7,11 +7,15 @@ from onnx import TensorProto, helper
 
 from engines.graph import GraphBuilder
 from tests.networks import STRIDES, WIDTH, _conv, _publish, _stem, anchor_count, ultralytics
+from tests.networks_boxes import _take
 
 ANCHORS = np.float32(
     [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]]
 )
 """Widths and heights in pixels of three anchors for each stride."""
+
+
+_CORNERS = np.float32([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]])
 
 
 def yolov5(*, labels=3, size=(64, 64), batch=1, opset=17, raw=False, normalised=False):
@@ -63,10 +67,11 @@ def raw_heads(*, labels=3, size=(64, 64), batch=1, layout="anchors", sigmoid=Fal
     return model
 
 
-def yolov6(*, labels=3, size=(64, 64), batch=1, maps=False, objectness=False):
+def yolov6(*, labels=3, size=(64, 64), batch=1, maps=False, objectness=False, prepares=False):
     """One output (batch, N, 5 + labels), decoded; with `maps` a (batch, labels + 4, h, w) each.
 
-    With `objectness` as release 0.1: each stride decoded by itself, from logs of sizes.
+    With `objectness` as release 0.1: each stride decoded by itself, from logs of sizes. If it
+    `prepares` the image, it takes BGR in 0..255.
     """
     model, graph, features = _stem(size, batch, 17, seed=6, scale=1.0)
     rng = np.random.default_rng(6)
@@ -86,8 +91,15 @@ def yolov6(*, labels=3, size=(64, 64), batch=1, maps=False, objectness=False):
         _publish(model, graph, outputs)
         return model
     output = (_release_01 if objectness else _release_2)(graph, parts, size, (batch, labels))
+    if prepares:
+        _take(model, graph, lambda image: _prepared(graph, image))
     _publish(model, graph, {output: ("outputs", [batch, anchor_count(size), 5 + labels])})
     return model
+
+
+def _prepared(graph, image):
+    swapped = graph.op("Gather", image, graph.constant([2, 1, 0], np.int64), axis=1)
+    return graph.op("Mul", swapped, graph.constant(1 / 255))
 
 
 def _release_2(graph, parts, size, shape):
@@ -245,6 +257,29 @@ def with_nms(model, *, iou=0.6, plugin=False, turned=False, apart=None):
         index = graph.op("Gather", chosen, graph.constant(2, np.int64), axis=1)
         found = [graph.op("Gather", graph.squeeze(boxes, 0), index, axis=0)]
     for name in found:
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return model
+
+
+def with_best_label(model, *, turned=False, apart=False, moved=False, objectness=False):
+    """Append what exports for DeepStream end in: each box, its best label's score, and its number.
+
+    Takes rows (1, N, 5 + labels); where `turned`, (1, 4 + labels, N). Joined in one output, or
+    `apart` in three; centres and sizes are `moved` to corners; with `objectness` behind all that.
+    """
+    graph = GraphBuilder(model, "best/")
+    output = model.graph.output[0].name
+    columns = model.graph.output[0].type.tensor_type.shape.dim[1 if turned else 2].dim_value
+    rows = graph.op("Transpose", output, perm=[0, 2, 1]) if turned else output
+    named = graph.slice(rows, 2, 4 if turned else 5, columns)
+    boxes = graph.slice(rows, 2, 0, 4)
+    if moved:
+        boxes = graph.op("MatMul", boxes, graph.constant(_CORNERS))
+    score = graph.unsqueeze(graph.reduce_max(named, 2), 2)
+    label = graph.op("Cast", graph.op("ArgMax", named, axis=2, keepdims=1), to=1)
+    parts = [boxes, score, label, *([graph.slice(rows, 2, 4, 5)] if objectness else [])]
+    del model.graph.output[:]
+    for name in parts if apart else [graph.op("Concat", *parts, axis=2)]:
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return model
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge.detector.detector import decode
-from edge.errors import MissingPackage
+from edge.errors import PIP, MissingPackage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ def _evaluate(
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise MissingPackage(
-            f"pycocotools is not installed ({error})", "pip install 'aisle-edge[build]'"
+            f"pycocotools is not installed ({error})", f"{PIP} install 'aisle-edge[build]'"
         ) from error
     # It tells what it does on standard output, which belongs to the command's own words.
     with contextlib.redirect_stdout(io.StringIO()):

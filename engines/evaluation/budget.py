@@ -22,6 +22,8 @@ FEW = 30
 """Confident detections below which a verdict is said to rest on few."""
 _MANY = 50
 """Annotated objects of a label from which on its average precision says something by itself."""
+_BLIND = 0.1
+"""AP50 below which a float model is fed wrongly, or the annotations are of something else."""
 _Z = 1.96
 """Normal quantile of a 95 % interval."""
 
@@ -168,10 +170,20 @@ def worst_label(
 
 def warnings(confident: int, annotated: AveragePrecision | None, frames: str) -> tuple[str, ...]:
     """Return what the verdict cannot know; the counts are those of the float model."""
-    if confident >= FEW or (annotated is not None and annotated.objects >= FEW):
+    if annotated is not None and annotated.objects >= FEW:
+        return () if annotated.ap50 >= _BLIND else (_blind(annotated),)
+    if confident >= FEW:
         return ()
     few = f"the verdict rests on {confident} confident detections in {frames}"
     return (f"{few}: give images that show more of what the model was trained on",)
+
+
+def _blind(annotated: AveragePrecision) -> str:
+    return (
+        f"the float model itself has {annotated.ap50 * POINTS:.1f} points of AP50 on "
+        f"{annotated.objects} annotated objects, so that INT8 has nothing to lose: check with "
+        "--explain how it is fed, and the annotations' labels and boxes"
+    )
 
 
 def _followed(part: str, what: str, seen: Followed, kept: float) -> tuple[Check, Check]:

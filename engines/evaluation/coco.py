@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edge.detector.letterbox import Placement
 
 _KEYS = ("images", "annotations", "categories")
+_ID = (int, float, str)
 _NAMED = 5
 
 _log = logging.getLogger(__name__)
@@ -96,14 +97,13 @@ def read(file: Path, given: Sequence[Path], labels: Sequence[str]) -> list[Annot
     for annotation in content["annotations"]:
         if annotation["category_id"] in label_of:
             objects[annotation["image_id"]].append(annotation)
-    files, found, missing = _Files([*given, file.parent]), [], []
+    files, found, missing = _Files(given, file.parent), [], []
     for image in sorted(content["images"], key=lambda image: str(image["file_name"])):
-        path = files.find(file, str(image["file_name"]))
+        path = files.find(file, image["file_name"])
         if path is None:
-            missing.append(str(image["file_name"]))
+            missing.append(image["file_name"])
         else:
-            size = (int(image.get("width", 0)), int(image.get("height", 0)))
-            found.append(Annotated(path, size, tuple(objects[image["id"]]), label_of))
+            found.append(Annotated(path, _size(image), tuple(objects[image["id"]]), label_of))
     _report_missing(file, found, missing)
     return found
 
@@ -111,7 +111,7 @@ def read(file: Path, given: Sequence[Path], labels: Sequence[str]) -> list[Annot
 def _content(file: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AnnotationsError(
             f"annotations {file}: cannot be read: {error}", "give a COCO JSON file"
         ) from error
@@ -120,9 +120,9 @@ def _content(file: Path) -> dict[str, list[dict[str, Any]]]:
             f"annotations {file}: expected COCO JSON with the lists {', '.join(_KEYS)}",
             "export the annotations as COCO object detection",
         )
-    problem = next(filter(None, map(_image_problem, content["images"])), None)
-    problem = problem or next(filter(None, map(_object_problem, content["annotations"])), None)
-    if problem:
+    checks = zip((_image_problem, _object_problem, _category_problem), _KEYS, strict=True)
+    problems = (check(item) for check, key in checks for item in content[key])
+    if problem := next(filter(None, problems), None):
         raise AnnotationsError(
             f"annotations {file}: {problem}", "export the annotations as COCO object detection"
         )
@@ -130,12 +130,29 @@ def _content(file: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _image_problem(image: Any) -> str:  # noqa: ANN401 - whatever the JSON holds
-    good = isinstance(image, dict) and "id" in image and isinstance(image.get("file_name"), str)
-    return "" if good else f"an image without id or file_name: {str(image)[:80]}"
+    good = isinstance(image, dict) and isinstance(image.get("id"), _ID)
+    if not good or not isinstance(image.get("file_name"), str):
+        return f"an image without id or file_name: {str(image)[:80]}"
+    size = _size(image)
+    if not all(isinstance(side, (int, float)) for side in size):
+        return f"image {image['id']}: expected width and height in pixels, found {size}"
+    return ""
+
+
+def _size(image: dict[str, Any]) -> tuple[Any, Any]:
+    """Return its width and height, both 0 where they are not stated."""
+    size = (image.get("width"), image.get("height"))
+    return size if all(size) else (0, 0)
+
+
+def _category_problem(item: Any) -> str:  # noqa: ANN401 - whatever the JSON holds
+    good = isinstance(item, dict) and isinstance(item.get("id"), _ID) and "name" in item
+    return "" if good else f"a category without id or name: {str(item)[:80]}"
 
 
 def _object_problem(item: Any) -> str:  # noqa: ANN401 - whatever the JSON holds
-    if not isinstance(item, dict) or not {"image_id", "category_id", "bbox"} <= item.keys():
+    good = isinstance(item, dict) and "bbox" in item
+    if not good or not all(isinstance(item.get(key), _ID) for key in ("image_id", "category_id")):
         return f"an annotation without image_id, category_id or bbox: {str(item)[:80]}"
     box = item["bbox"]
     if not isinstance(box, list) or len(box) != 4:  # noqa: PLR2004
@@ -185,19 +202,15 @@ def _some(names: Sequence[str]) -> str:
 
 
 class _Files:
-    """The image files of some folders, found by the end of their path."""
+    """The image files that were given, and beside the annotations, by the end of their path."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._by_name: dict[str, set[Path]] = defaultdict(set)
-        for folder in folders:
-            for path in folder.rglob("*") if folder.is_dir() else [folder]:
-                if path.suffix.lower() in IMAGES:
-                    self._by_name[path.name].add(path.resolve())
+    def __init__(self, given: Sequence[Path], beside: Path) -> None:
+        self._given, self._beside = _by_name(given), _by_name([beside])
 
     def find(self, file: Path, name: str) -> Path | None:
         """Return the file whose path ends as `name` does, the more of it the better."""
         wanted = name.replace("\\", "/").split("/")
-        candidates = self._by_name.get(wanted[-1], set())
+        candidates = self._given.get(wanted[-1]) or self._beside.get(wanted[-1], set())
         shared = {path: _shared_end(path.parts, wanted) for path in candidates}
         best = [path for path in candidates if shared[path] == max(shared.values())]
         if len(best) > 1:
@@ -206,6 +219,15 @@ class _Files:
                 "name the folder in file_name, or give only one of them with --images",
             )
         return best[0] if best else None
+
+
+def _by_name(folders: Sequence[Path]) -> dict[str, set[Path]]:
+    found: dict[str, set[Path]] = defaultdict(set)
+    for folder in folders:
+        for path in folder.rglob("*") if folder.is_dir() else [folder]:
+            if path.suffix.lower() in IMAGES:
+                found[path.name].add(path.resolve())
+    return found
 
 
 def _shared_end(parts: Sequence[str], wanted: Sequence[str]) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from engines.evaluation.held_out import HeldOut
     from engines.evaluation.promise import Promise
     from engines.images import Progress
-    from engines.search import Searched
+    from engines.search.layers import Searched
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ def _with_annotated(
     seen = {_digest(frame) for frame in chosen.calibration}
     frames: list[Image] = []
     truths: list[Truth | None] = []
+    left_out = 0
     # Neighbours in a folder are neighbours in time: the first 300 would be one aisle.
     order = np.random.default_rng(0).permutation(len(annotated))
     for number, index in enumerate(order):
@@ -123,15 +124,17 @@ def _with_annotated(
             break
         progress("reading annotated images", number, len(order))
         read = _read(adapted, annotated[index])
+        left_out += read is None
         if read is not None and (digest := _digest(read[0])) not in seen:
             seen.add(digest)
             frames.append(read[0])
             truths.append(read[1])
     if not frames:
         _log.warning(
-            "all %d annotated images are calibrated on: accuracy is agreement with the float "
-            "model; give --images that are not annotated too",
-            len(annotated),
+            "no annotated image is left to judge on, %d are calibrated on and %d left out: "
+            "accuracy is agreement with the float model; give more --images, annotated or not",
+            len(annotated) - left_out,
+            left_out,
         )
     others = [frame for frame in chosen.held_out if _digest(frame) not in seen]
     return frames + others, truths + _unknown(others)

@@ -18,14 +18,18 @@ from onnx import numpy_helper
 
 from engines.families.evidence import are_shares
 from engines.families.family import Candidates, Close, Family, Recognised
+from engines.families.grid import strides_of
 from engines.families.probe import values_of
-from engines.graph import attribute, constants, producers, shape_of, tail_producers
+from engines.graph import attribute, constants, producers, shape_of, tail_producers, upwards
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _BOX = 4
+_YOLOV8_BINS = 16
 _RANK = 3
 _ROWS, _COLUMNS = 2, 1
 """Axis of the labels in scores (B, N, labels) and (B, labels, N)."""
@@ -49,6 +53,8 @@ class Pair:
 
     joined: str | None = None
     """The output that joins them, where there is only one."""
+    nested: bool = False
+    """Whether the boxes are (B, N, 1, 4), as MMDetection leaves those of anchors."""
 
     def __str__(self) -> str:
         if self.joined is not None:
@@ -64,6 +70,8 @@ class BoxesAndScores(Family):
 
     ordered = 0.99
     """Share of boxes, on noise, whose second corner must lie behind the first."""
+    heard_by = "Sigmoid"
+    """The operator that makes their scores of logits."""
 
     def recognise(self, network: Network) -> Recognised | str:
         """Take two outputs of these shapes that on noise hold corners in pixels, and scores."""
@@ -73,19 +81,22 @@ class BoxesAndScores(Family):
                 f"outputs {network.outputs}, expected boxes (1, N, 4) and scores (1, N, labels) or "
                 "(1, labels, N)"
             )
-        reason = self._why_not(network, pair) or _why_no_scores(network.model, pair.scores)
+        reason = self._why_not(network, pair)
+        reason = reason or _why_no_scores(network.model, pair.scores, self.heard_by)
         reason = reason or self._why_not_seen(network, pair)
         if reason is not None:
             return reason
-        evidence = (str(pair), "on noise they hold ordered corners in pixels, and sigmoids' scores")
+        evidence = (str(pair), "on noise they hold ordered corners in pixels, and scores in 0..1")
         return Recognised(pair.labels, evidence, self._doubts(network, pair))
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
         """Take the best label of each, and the corners as they are."""
         pair = self.accepted(network, find_pair(network) or "its outputs are others")
 
+        corners = graph.reshape(pair.boxes, (0, -1, _BOX)) if pair.nested else pair.boxes
+
         def boxes(index: str) -> str:
-            return graph.gather_rows(pair.boxes, index)
+            return graph.gather_rows(corners, index)
 
         def label(index: str) -> str:
             if pair.axis == _ROWS:
@@ -106,8 +117,10 @@ class BoxesAndScores(Family):
 
     def _why_not_seen(self, network: Network, pair: Pair) -> Close | None:
         boxes, scores = values_of(network, [pair.boxes, pair.scores], self.preprocessing)
-        ordered = (boxes[..., 2:] >= boxes[..., :2]).all(-1).mean()
-        spread = np.ptp(boxes[..., :2] + boxes[..., 2:], axis=(0, 1)) / 2
+        low, high = boxes.reshape(-1, 2, 2).swapaxes(0, 1)
+        ordered = (high >= low).all(-1).mean()
+        with np.errstate(invalid="ignore", over="ignore"):  # on noise a size may be infinite
+            spread = np.ptp(low + high, axis=0) / 2
         if ordered < self.ordered or (spread < _SPREAD * np.array(network.size_wh)).any():
             return Close(
                 f"{pair.boxes!r} holds no corners in pixels: on noise {ordered:.0%} are ordered, "
@@ -123,7 +136,11 @@ class BoxesAndScores(Family):
 
 def find_pair(network: Network) -> Pair | None:
     """Return the boxes and scores where the outputs have their shapes."""
-    shapes = network.outputs
+    nested = {name for name, shape in network.outputs.items() if shape[2:] == (1, _BOX)}
+    shapes = {
+        name: (*shape[:2], _BOX) if name in nested else shape
+        for name, shape in network.outputs.items()
+    }
     if not all(
         len(shape) == _RANK and all(isinstance(n, int) and n > 0 for n in shape[1:])
         for shape in shapes.values()
@@ -132,10 +149,18 @@ def find_pair(network: Network) -> Pair | None:
     if len(shapes) == 1:
         return _joined(network.model, *shapes)
     found = [
-        Pair(boxes, scores, int(shapes[boxes][1]), int(shapes[scores][axis]), axis)
+        Pair(
+            boxes,
+            scores,
+            int(shapes[boxes][1]),
+            int(shapes[scores][axis]),
+            axis,
+            nested=boxes in nested,
+        )
         for boxes, scores in (permutations(shapes, 2) if len(shapes) == 2 else ())  # noqa: PLR2004
         for axis in (_ROWS, _COLUMNS)
         if shapes[boxes][2] == _BOX and shapes[scores][_RANK - axis] == shapes[boxes][1]
+        if scores not in nested
     ]
     # Scores of four labels have the shape of boxes.
     found.sort(key=lambda pair: _why_no_scores(network.model, pair.scores) is not None)
@@ -160,9 +185,21 @@ def _joined(model: onnx.ModelProto, output: str) -> Pair | None:
 
 
 def projected_by(network: Network, pair: Pair) -> str | None:
-    """Return the operator that makes distances of distributions: Conv, MatMul; None for neither.
+    """Return the operator that makes distances of distributions: Conv, MatMul; None for neither."""
+    found = _projection(network, pair)
+    return found[0] if found else None
 
-    It takes the expectation: its constant is 0, 1, 2… (Generalized Focal Loss, 2006.04388).
+
+def is_yolov8(network: Network, pair: Pair) -> bool:
+    """Return whether it has a candidate per cell, whose distances are over 16 bins; GFL has 17."""
+    in_cells = strides_of(network.size_wh, pair.count) is not None
+    return in_cells and _projection(network, pair) == ("MatMul", _YOLOV8_BINS)
+
+
+def _projection(network: Network, pair: Pair) -> tuple[str, int] | None:
+    """Return the operator that takes distributions' expectation, and over how many bins.
+
+    Its constant is 0, 1, 2… (Generalized Focal Loss, 2006.04388).
     """
     known = constants(network.model.graph)
     for node in tail_producers(network.model.graph, pair.boxes):
@@ -171,35 +208,25 @@ def projected_by(network: Network, pair: Pair) -> str | None:
             if values.size > 1 and max(values.shape) == values.size:
                 steps = np.arange(values.size)
                 if np.array_equal(values.ravel(), steps):
-                    return "Conv" if node.op_type == "Conv" else "MatMul"
+                    return "Conv" if node.op_type == "Conv" else "MatMul", values.size
     return None
 
 
-def takes_bytes(network: Network) -> bool:
-    """Return whether the export's image is uint8: what it is normalised by is in the graph."""
-    kinds = {v.name: v.type.tensor_type.elem_type for v in network.source.model.graph.input}
-    return kinds.get(network.image) == onnx.TensorProto.UINT8
+def _why_no_scores(model: onnx.ModelProto, scores: str, heard_by: str = "Sigmoid") -> Close | None:
+    """Return why a tensor holds no score of each label, or None where sigmoids lead to it alone.
 
+    Or another operator, where that is how a family is `heard_by`.
+    """
+    ends = {heard_by, *_MIXES}
 
-def _why_no_scores(model: onnx.ModelProto, scores: str) -> Close | None:
-    """Return why a tensor holds no score of each label, or None where sigmoids lead to it alone."""
-    made_by = producers(model.graph)
-    waiting, seen, heard = [scores], set[str](), False
-    while waiting:
-        name = waiting.pop()
-        node = made_by.get(name)
-        if node is None or name in seen:
-            continue
-        seen.add(name)
-        if node.op_type == "Sigmoid":
-            heard = True
-            continue
-        if node.op_type in _MIXES:
-            return Close(
-                f"its scores come out of {node.op_type}, not out of sigmoids for each label"
-            )
-        waiting.extend(_values_into(node))
-    return None if heard else Close("its scores come out of no sigmoid")
+    def into(node: onnx.NodeProto) -> Iterable[str]:
+        return () if node.op_type in ends else _values_into(node)
+
+    made_by = upwards(producers(model.graph), scores, into)
+    met = [node.op_type for node in made_by if node.op_type in ends]
+    if mixing := next((op for op in met if op != heard_by), None):
+        return Close(f"its scores come out of {mixing}, not out of {heard_by} for each label")
+    return None if met else Close(f"its scores come out of no {heard_by}")
 
 
 def _values_into(node: onnx.NodeProto) -> list[str]:

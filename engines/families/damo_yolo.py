@@ -1,21 +1,23 @@
 """DAMO-YOLO as its converter exports it: scores (B, N, labels), then boxes (B, N, 4).
 
 Its distances are distributions over bins whose expectation is a matrix product, and its scores a
-part of one label more than there are. Trained on RGB in 0..255, letterboxed to the top left on
-black. With NMS at its end (`--end2end`) it is cut off; `--with-preprocess` is one doubt.
+part of one label more than there are. Trained on RGB in 0..255, resized without bars since
+`keep_ratio` is False in its configuration; the first release letterboxed to the top left on black.
+With NMS at its end (`--end2end`) it is cut off; `--with-preprocess` is one doubt.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engines.families.boxes_and_scores import BoxesAndScores, projected_by, takes_bytes
+from engines.families.boxes_and_scores import BoxesAndScores, is_yolov8, projected_by
+from engines.families.built_in import takes_bytes
 from engines.families.family import Preprocessing
 from engines.graph import producers
 
 if TYPE_CHECKING:
     from engines.families.boxes_and_scores import Pair
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _ROWS = 2
 _PLAIN = {"Conv", "Slice"}
@@ -27,7 +29,7 @@ class DamoYolo(BoxesAndScores):
 
     name = "damo-yolo"
     models = "DAMO-YOLO: scores (1, N, labels) and boxes (1, N, 4)"
-    preprocessing = Preprocessing(letterbox="top-left", colours="RGB", pad=0)
+    preprocessing = Preprocessing(letterbox="stretch", colours="RGB", pad=0)
     iou = 0.7
 
     def _why_not(self, network: Network, pair: Pair) -> str | None:
@@ -37,6 +39,8 @@ class DamoYolo(BoxesAndScores):
             return f"{pair}, expected scores (1, {pair.count}, {pair.labels})"
         if projected_by(network, pair) != "MatMul":
             return "no matrix product makes its boxes' distances of distributions"
+        if is_yolov8(network, pair):
+            return "its boxes' distances are distributions over 16 bins, as YOLOv8's"
         return None
 
     def _doubts(self, network: Network, pair: Pair) -> tuple[str, ...]:

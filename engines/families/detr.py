@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engines.families.family import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
+    IMAGENET_STRETCHED,
     Candidates,
     Close,
     Family,
@@ -25,13 +24,14 @@ from engines.families.family import (
 )
 from engines.families.grid import strides_of
 from engines.families.probe import values_of
-from engines.graph import producers
+from engines.graph import attribute, producers
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    import onnx
 
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _BOX = 4
 _RANK = 3
@@ -79,9 +79,7 @@ class Detr(_Queries):
 
     name = "detr"
     models = "DETR, YOLOS: logits (1, Q, labels + no object) and boxes (1, Q, 4)"
-    preprocessing = Preprocessing(
-        letterbox="stretch", colours="RGB", scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD
-    )
+    preprocessing = IMAGENET_STRETCHED
 
     def recognise(self, network: Network) -> Recognised | str:
         """Take such queries where they see all of the image; descendants' choose and sample."""
@@ -130,8 +128,8 @@ class RtDetr(_Queries):
     def _doubts(self, network: Network) -> tuple[str, ...]:
         if has_patches(network):
             return ("its backbone is a vision transformer, which is fed normalised",)
-        if not _has_hybrid_encoder(network):
-            return ("no convolution follows its attention; it is fed pixels in 0..1",)
+        if not has_hybrid_encoder(network):
+            return ("no 3x3 convolution follows its attention; it is fed pixels in 0..1",)
         return ()
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
@@ -163,7 +161,7 @@ class RfDetr(RtDetr):
     def _doubts(self, network: Network) -> tuple[str, ...]:
         if has_patches(network):
             return ()
-        if _has_hybrid_encoder(network):
+        if has_hybrid_encoder(network):
             return ("convolutions follow its attention, as in RT-DETR",)
         return ("its backbone is no vision transformer; it is fed normalised pixels",)
 
@@ -235,14 +233,23 @@ def _outputs(network: Network) -> tuple[str, str] | None:
     return None
 
 
-def _has_hybrid_encoder(network: Network) -> bool:
-    """Return whether a convolution comes behind a softmax."""
+def has_hybrid_encoder(network: Network) -> bool:
+    """Return whether a softmax is followed by a convolution that looks around, as RT-DETR's is.
+
+    A Swin backbone has a softmax, too; only projections, and a coarser level, follow it.
+    """
     behind: set[str] = set()
     for node in network.model.graph.node:
         if behind.intersection(node.input):
-            if node.op_type == "Conv":
+            if node.op_type == "Conv" and _looks_around(node):
                 return True
             behind.update(node.output)
         elif node.op_type == "Softmax":
             behind.update(node.output)
     return False
+
+
+def _looks_around(convolution: onnx.NodeProto) -> bool:
+    wide = max(attribute(convolution, "kernel_shape", [1])) > 1
+    fine = max(attribute(convolution, "strides", [1])) == 1
+    return wide and fine and bool(attribute(convolution, "group", 1) == 1)

@@ -1,7 +1,7 @@
 """The DETR lineage, exported with its post-processing: RT-DETR, D-FINE, DEIM.
 
 Inputs `images` and `orig_target_sizes`, which is set to the network's own size (see
-`engines.image_input`); outputs labels (B, K), boxes (B, K, 4) xyxy in pixels and scores (B, K), the
+`engines.reading`); outputs labels (B, K), boxes (B, K, 4) xyxy in pixels and scores (B, K), the
 best K pairs of a query and a label after a sigmoid. Trained on RGB in 0..1, resized without bars.
 """
 
@@ -13,12 +13,12 @@ import onnx
 
 from engines.families.detr import Detr, RtDetr, has_patches
 from engines.families.family import Candidates, Close, Family, Recognised
-from engines.graph import producers, shape_of
-from engines.image_input import TARGET_SIZES
+from engines.graph import constants, producers, shape_of
+from engines.reading.image_input import TARGET_SIZES
 
 if TYPE_CHECKING:
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _OUTPUTS = ("labels", "boxes", "scores")
 _TO_PAIRS = {"Flatten", "Reshape", "Sigmoid", "Identity"}
@@ -35,11 +35,14 @@ class DetrExported(Family):
 
     def recognise(self, network: Network) -> Recognised | str:
         """Take its three outputs, where the scores are the best of (1, Q, labels)."""
-        inputs = [value.name for value in network.source.model.graph.input]
-        if set(network.outputs) != set(_OUTPUTS) or TARGET_SIZES not in inputs:
-            return (
-                f"inputs {inputs}, outputs {list(network.outputs)}, expected an image and "
-                f"{TARGET_SIZES}, {', '.join(_OUTPUTS)}"
+        exported = network.source.model.graph
+        inputs = [value.name for value in exported.input if value.name not in constants(exported)]
+        if TARGET_SIZES not in inputs:
+            return f"inputs {inputs}, expected an image and {TARGET_SIZES}"
+        if set(network.outputs) != set(_OUTPUTS):
+            return Close(
+                f"it takes {TARGET_SIZES}, but its outputs are called "
+                f"{', '.join(network.outputs)}, expected {', '.join(_OUTPUTS)}"
             )
         labels = _label_count(network)
         if labels is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _BOX = 4
 _RANK = 3

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _STRIDES = (8, 16, 32, 64, 128)
 _EACH = 9

@@ -21,6 +21,10 @@ _FOLLOWS = 0.7
 _TURNED = 0.5
 """Share of widths and heights that may be negative: not all heads bound distances below."""
 _SAME = 1e-6
+_ORDERED = 0.99
+"""Share of boxes whose second corner must lie behind the first."""
+_REACH = 1.5
+"""What half of the corners must stay within; pixels do not."""
 
 
 def are_shares(values: npt.NDArray[Any]) -> bool:
@@ -42,7 +46,7 @@ def why_not_on_grid(
     middles = (corners + 0.5) * steps
     off = np.abs(boxes[:, :2].T - middles) / steps
     # At the smallest stride there are the most cells, and boxes the smallest.
-    finest = steps[0] == strides[0]
+    finest = steps[0] == min(strides)
     follow = np.array([_correlation(boxes[finest, i], middles[i % 2, finest]) for i in range(4)])
     follow = (follow > _FOLLOWS).reshape(2, 2)
     bounded = anchors == 1 or off.max() < _BOUND
@@ -62,6 +66,18 @@ def are_corners_on_grid(
     low, high = boxes[:, :2], boxes[:, 2:]
     centred = np.hstack([(low + high) / 2, high - low])
     return why_not_on_grid(centred, size_wh, strides, 1) is None
+
+
+def why_not_shares_of_the_picture(output: str, corners: npt.NDArray[Any]) -> Close | None:
+    """Return in a few words why (…, 4) are no boxes by two corners in 0..1, or None."""
+    ordered = (corners[..., 2:] >= corners[..., :2]).all(-1).mean()
+    reach = float(np.median(abs(corners)))
+    if ordered >= _ORDERED and reach <= _REACH:
+        return None
+    return Close(
+        f"output {output!r} holds no corners in 0..1: on noise {ordered:.0%} are ordered, "
+        f"and half are within {reach:.3g}"
+    )
 
 
 def _cells(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _Found = TypeVar("_Found")
 
@@ -41,6 +41,12 @@ class Preprocessing:
             raise ValueError(f"Preprocessing: expected scale and std > 0, got {self}")
 
 
+IMAGENET_STRETCHED = Preprocessing(
+    letterbox="stretch", colours="RGB", scale=1 / 255, mean=IMAGENET_MEAN, std=IMAGENET_STD
+)
+"""As DETR's and most of PaddleDetection's models are fed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recognised:
     """That a network is of a family, and what says so.
@@ -51,6 +57,8 @@ class Recognised:
     label_count: int
     evidence: tuple[str, ...]
     doubts: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    """What the graph itself says of how it is fed, where that is not as its family is."""
 
 
 class Close(str):

@@ -17,7 +17,7 @@ from engines.faster_rcnn.export import OUTPUTS, PRODUCER
 
 if TYPE_CHECKING:
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _WEIGHTS = (10.0, 5.0)
 

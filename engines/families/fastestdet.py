@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _FIRST_LABEL = 5
 _RANK = 4

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from engines.graph import Shape
 
-STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))
-"""The sets of strides that heads have, most usual first."""
+STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (4, 8, 16), (8, 16))
+"""The sets of strides that heads have, most usual first; the last two where someone left 32 out."""
 
 
 def cells(size_wh: tuple[int, int], stride: int) -> tuple[int, int]:

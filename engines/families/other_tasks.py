@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engines import embedded_nms
 from engines.errors import ModelError
+from engines.reading import embedded_nms
+from engines.reading.batch import SYMBOL
 
 if TYPE_CHECKING:
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _ULTRALYTICS = {"segment", "pose", "obb", "classify", "semantic", "depth"}
 """What Ultralytics calls them in its metadata."""
@@ -45,6 +46,6 @@ def _task(network: Network) -> str | None:
     if len(shapes) != 1 or embedded_nms.embedded(network.source.model) is not None:
         return None
     (shape,) = shapes
-    if len(shape) == _CLASSIFIES and isinstance(shape[1], int):
+    if len(shape) == _CLASSIFIES and shape[0] in (1, SYMBOL) and isinstance(shape[1], int):
         return "one row and no boxes, so it is for classification"
     return None

@@ -13,16 +13,19 @@ from engines.families.boxes import xyxy_of_cxcywh
 from engines.families.evidence import are_shares, why_not_on_grid
 from engines.families.family import Candidates, Close
 from engines.families.grid import strides_of
+from engines.graph import constants, producers
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import onnx
 
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 OBJECTNESS = 4
 _FIRST_LABEL = 5
+_MOVES = {"Concat", "Identity", "Reshape", "Transpose"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,19 @@ class Rows:
 
         They decide, not the shape alone: scores are within 0..1, and boxes at their cells.
         """
+        if _are_products(network.model.graph, self.output):
+            return Close(
+                "what follows its boxes are products: of the objectness and the labels' scores, so "
+                "that it has no column of its own"
+            )
         if not are_shares(values[:, OBJECTNESS:]):
             return Close("what follows its 4 columns of boxes goes beyond 0..1, so is no score")
         boxes = values[:, :OBJECTNESS]
-        return why_not_on_grid(boxes, network.size_wh, self.strides, self.anchors)
+        reasons = [
+            why_not_on_grid(boxes, network.size_wh, strides, self.anchors)
+            for strides in (self.strides, self.strides[::-1])  # YOLOv3 gives the largest first
+        ]
+        return None if None in reasons else reasons[0]
 
     def evidence(self) -> tuple[str, ...]:
         """Return what says that it holds them, for people."""
@@ -69,6 +81,15 @@ def find_rows(network: Network, output: str, anchors: int) -> Rows | str:
     if columns <= _FIRST_LABEL or strides is None:
         return f"output {shape}, {wanted} of the {network.size_wh} grid"
     return Rows(output, count, columns - _FIRST_LABEL, anchors, strides)
+
+
+def _are_products(graph: onnx.GraphProto, output: str) -> bool:
+    """Return whether the last columns are made by multiplying two tensors, neither a constant."""
+    made_by, known = producers(graph), constants(graph)
+    node = made_by.get(output)
+    while node is not None and node.op_type in _MOVES:
+        node = made_by.get(node.input[-1 if node.op_type == "Concat" else 0])
+    return node is not None and node.op_type == "Mul" and known.keys().isdisjoint(node.input)
 
 
 def candidates(graph: GraphBuilder, rows: Rows, *, objectness_only: bool = False) -> Candidates:

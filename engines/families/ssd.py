@@ -10,9 +10,8 @@ from __future__ import annotations
 from itertools import permutations
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
+from engines.families.evidence import why_not_shares_of_the_picture
+from engines.families.family import Candidates, Family, Preprocessing, Recognised
 from engines.families.probe import values_of
 from engines.graph import producers
 
@@ -20,14 +19,10 @@ if TYPE_CHECKING:
     import onnx
 
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _BOX = 4
 _MOVES = {"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Identity"}
-_ORDERED = 0.99
-"""Share of boxes whose second corner must lie behind the first."""
-_REACH = 1.5
-"""What half of the corners must stay within; pixels do not."""
 
 
 class Ssd(Family):
@@ -47,13 +42,9 @@ class Ssd(Family):
         scores, boxes = found
         count, classes = (int(n) for n in network.outputs[scores][1:])
         (corners,) = values_of(network, [boxes], self.preprocessing)
-        ordered = (corners[..., 2:] >= corners[..., :2]).all(-1).mean()
-        reach = float(np.median(abs(corners)))
-        if ordered < _ORDERED or reach > _REACH:
-            return Close(
-                f"output {boxes!r} holds no corners in 0..1: on noise {ordered:.0%} are ordered, "
-                f"and half are within {reach:.3g}"
-            )
+        against = why_not_shares_of_the_picture(boxes, corners)
+        if against is not None:
+            return against
         evidence = (
             f"output {scores!r} is (1, {count}, 1 + {classes - 1}), a softmax, background first",
             f"output {boxes!r} is (1, {count}, 4), on noise ordered corners in 0..1",

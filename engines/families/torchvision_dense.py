@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from engines.graph import GraphBuilder, Shape
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _BOX = 4
 _GROWTH = float(np.log(1000 / 16))

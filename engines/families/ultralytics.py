@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engines.graph import GraphBuilder, Shape
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _BOX = 4
 _MOVES = {"Transpose", "Reshape", "Concat", "Slice", "Split", "Squeeze", "Unsqueeze"}
@@ -104,8 +104,16 @@ class Ultralytics(Family):
 
 
 def _main(network: Network) -> tuple[str, Shape]:
-    """Return the output that counts and its shape: YOLOv9 gives its auxiliary branch first."""
-    return list(network.outputs.items())[-1]
+    """Return the output that counts and its shape: YOLOv9 gives its auxiliary branch first.
+
+    Where rows and columns are exchanged at last, that is what it was before.
+    """
+    output, shape = list(network.outputs.items())[-1]
+    last = producers(network.model.graph).get(output)
+    if last is None or last.op_type != "Transpose" or attribute(last, "perm") != [0, 2, 1]:
+        return output, shape
+    joins = _parts(network.model, last.input[0]) is not None
+    return (last.input[0], (shape[0], shape[2], shape[1])) if joins else (output, shape)
 
 
 def _are_corners(network: Network, output: str, strides: tuple[int, ...]) -> bool | Close:
@@ -120,8 +128,8 @@ def _are_corners(network: Network, output: str, strides: tuple[int, ...]) -> boo
     # NaN is of a broken model, not of another one: the build says where it comes from.
     if not are_shares(np.nan_to_num(values[_BOX:])):
         return Close(
-            "what follows its 4 rows of boxes goes beyond 0..1, so is no score; key points and "
-            "parts of masks do"
+            "what follows its 4 rows of boxes goes beyond 0..1, so is no score; key points, parts "
+            "of masks, and scores before their sigmoid do"
         )
     reason = why_not_on_grid(boxes, network.size_wh, strides, 1)
     if reason is not None and are_corners_on_grid(boxes, network.size_wh, strides):
@@ -132,8 +140,8 @@ def _are_corners(network: Network, output: str, strides: tuple[int, ...]) -> boo
 def _parts(model: onnx.ModelProto, output: str) -> tuple[str, str] | None:
     """Return the box rows' tensor and the scores' logits, where the output joins just these."""
     made_by = producers(model.graph)
-    joined = made_by[output]
-    if joined.op_type != "Concat" or len(joined.input) != 2:  # noqa: PLR2004
+    joined = made_by.get(output)
+    if joined is None or joined.op_type != "Concat" or len(joined.input) != 2:  # noqa: PLR2004
         return None
     boxes, scores = joined.input
     sigmoid = made_by.get(scores)

@@ -3,14 +3,15 @@
 Its distances are distributions over bins that a convolution takes the expectation of. Trained on
 0..1 with the colours swapped half of the time, letterboxed on grey 114: `predict` centres, and
 feeds RGB. With `preprocessing=True`, its default, the export takes bytes and normalises by itself.
-Its NMS, and the choice of the best before it, are cut off (`engines.embedded_nms`).
+Its NMS, and the choice of the best before it, are cut off (`engines.reading.embedded_nms`).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engines.families.boxes_and_scores import BoxesAndScores, projected_by, takes_bytes
+from engines.families.boxes_and_scores import BoxesAndScores, projected_by
+from engines.families.built_in import takes_bytes
 from engines.families.evidence import are_corners_on_grid
 from engines.families.family import Preprocessing
 from engines.families.grid import strides_of
@@ -18,7 +19,7 @@ from engines.families.probe import values_of
 
 if TYPE_CHECKING:
     from engines.families.boxes_and_scores import Pair
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _ROWS = 2
 

@@ -10,7 +10,8 @@ model's metadata, and the family:
     YOLOv5  centre = (2 * sigmoid(xy) - 0.5 + cell) * stride, size = (2 * sigmoid(wh))^2 * anchor
 
 Scores are sigmoid(objectness) * sigmoid(label); where a sigmoid is already in the graph, as values
-seen on noise show, it is not applied again.
+seen on noise show, it is not applied again. Of YOLOv5 and v7 with one label they are the objectness
+alone, as in `engines.families.yolov5`; darknet's train that label, too.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _ROW = 5
 _CHANNELS, _SPLIT = 4, 5
 """Ranks: anchors and columns in one dimension, or in two."""
-_NO_ANCHORS = (
+NO_ANCHORS = (
     "its raw heads need the anchors they were trained with: give --anchors W,H,W,H,… in pixels, "
     "smallest stride first, as in the .cfg or .yaml it was trained by"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Heads:
+class Heads:
     """The raw outputs by stride, smallest first, and how they are laid out."""
 
     outputs: dict[int, str]
@@ -81,35 +82,40 @@ class _Heads:
         )  # fmt: skip
 
 
-class _Raw(Family):
+class Raw(Family):
     """What the three have in common."""
 
     iou = 0.45
     doubt = "the graph does not say how its boxes are decoded"
+    trains_one_label = True
 
     def recognise(self, network: Network) -> Recognised | str:
         """Take an output per stride whose channels the anchors divide, if the user says so."""
-        heads = _heads(network)
+        heads = self.heads(network)
         if isinstance(heads, str):
             return heads
         strides = ", ".join(map(str, heads.outputs))
         each = f"{heads.anchors.shape[1]} anchors of 5 + {heads.labels} columns"
-        evidence = (
+        evidence: tuple[str, ...] = (
             f"its outputs are raw heads for strides {strides}, {each} each",
             f"anchors {heads.anchors.reshape(-1).tolist()} (else: --anchors)",
         )
+        if heads.labels == 1 and not self.trains_one_label:
+            evidence += ("with one label the objectness is the score: that label's is not trained",)
         return Recognised(heads.labels, evidence, (self.doubt,))
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
         """Score every row; gather the best and decode only these."""
-        heads = self.accepted(network, _heads(network))
+        heads = self.accepted(network, self.heads(network))
         values = values_of(network, list(heads.outputs.values()), self.preprocessing)
         seen = heads.columns(values)
         done = are_shares(seen[:, [0, 1, *range(4, seen.shape[1])]])
         rows = heads.rows(graph)
-        heard = graph.squeeze(graph.slice(rows, 2, 4, _ROW), 2)
-        best = graph.reduce_max(graph.slice(rows, 2, _ROW, _ROW + heads.labels), 2)
-        scores = [x if done else graph.op("Sigmoid", x) for x in (heard, best)]
+        heard = [graph.squeeze(graph.slice(rows, 2, 4, _ROW), 2)]
+        if heads.labels > 1 or self.trains_one_label:
+            heard.append(graph.reduce_max(graph.slice(rows, 2, _ROW, _ROW + heads.labels), 2))
+        scores = [x if done else graph.op("Sigmoid", x) for x in heard]
+        score = graph.op("Mul", *scores) if len(scores) > 1 else scores[0]
         places = _Places.of(network.size_wh, heads)
 
         def decode(index: str) -> str:
@@ -125,7 +131,11 @@ class _Raw(Family):
             named = graph.slice(chosen, 2, _ROW, _ROW + heads.labels)
             return graph.op("ArgMax", named, axis=2, keepdims=0)
 
-        return Candidates(len(places.cells), graph.op("Mul", *scores), decode, label)
+        return Candidates(len(places.cells), score, decode, label)
+
+    def heads(self, network: Network) -> Heads | str:
+        """Return the raw outputs and their layout, or in a few words why they are no heads."""
+        return _heads(network)
 
     def spread(self, strides: int) -> tuple[float, ...]:
         """Return per stride how far sigmoid(xy) is spread around the middle of the cell."""
@@ -137,7 +147,7 @@ class _Raw(Family):
         return graph.op("Exp", wh)
 
 
-class Yolov3(_Raw):
+class Yolov3(Raw):
     """See the module."""
 
     name = "yolov3"
@@ -145,7 +155,7 @@ class Yolov3(_Raw):
     preprocessing = Preprocessing(letterbox="centered", colours="RGB", scale=1 / 255, pad=128)
 
 
-class Yolov4(_Raw):
+class Yolov4(Raw):
     """See the module."""
 
     name = "yolov4"
@@ -157,12 +167,13 @@ class Yolov4(_Raw):
         return (1.2, 1.1, 1.05) if strides == 3 else (1.05,) * strides  # noqa: PLR2004
 
 
-class Yolov5Raw(_Raw):
+class Yolov5Raw(Raw):
     """See the module."""
 
     name = "yolov5-raw"
     models = "YOLOv5's and v7's raw heads (and scaled YOLOv4's), with --anchors"
     preprocessing = Preprocessing(letterbox="centered", colours="RGB", scale=1 / 255)
+    trains_one_label = False
 
     def spread(self, strides: int) -> tuple[float, ...]:
         """Return 2: a centre may lie half a cell outside."""
@@ -184,7 +195,7 @@ class _Places:
     levels: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, size_wh: tuple[int, int], heads: _Heads) -> _Places:
+    def of(cls, size_wh: tuple[int, int], heads: Heads) -> _Places:
         corners, anchors, steps, levels = [], [], [], []
         for level, (stride, given) in enumerate(zip(heads.outputs, heads.anchors, strict=True)):
             corner, step = corners_and_strides(size_wh, (stride,))
@@ -212,7 +223,7 @@ class _Places:
         return xyxy_of_cxcywh(graph, graph.op("Concat", middle, sides, axis=2))
 
 
-def _heads(network: Network) -> _Heads | str:
+def _heads(network: Network) -> Heads | str:
     ranks = {len(shape) for shape in network.outputs.values()}
     by_stride = maps_strides(network.size_wh, network.outputs)
     last = by_stride is None
@@ -220,7 +231,7 @@ def _heads(network: Network) -> _Heads | str:
         by_stride = maps_strides(network.size_wh, network.outputs, axes=(1, 2))
     if by_stride is None or len(ranks) != 1 or not ranks <= {_CHANNELS, _SPLIT}:
         return f"outputs {network.outputs}, expected a raw head per stride"
-    anchors = _anchors(network, len(by_stride))
+    anchors = given_anchors(network, len(by_stride))
     if isinstance(anchors, str):
         return Close(anchors)
     split = ranks == {_SPLIT}
@@ -233,13 +244,14 @@ def _heads(network: Network) -> _Heads | str:
     found = columns.pop()
     if columns or found != int(found) or found <= _ROW:
         return Close(f"outputs {network.outputs} are no heads of {count} anchors per cell")
-    return _Heads(by_stride, int(found) - _ROW, anchors, last, split)
+    return Heads(by_stride, int(found) - _ROW, anchors, last, split)
 
 
-def _anchors(network: Network, strides: int) -> npt.NDArray[np.float32] | str:
+def given_anchors(network: Network, strides: int) -> npt.NDArray[np.float32] | str:
+    """Return widths and heights, (strides, A, 2), or in a few words what is wrong with them."""
     given = network.source.anchors or network.source.literal("anchors")
     if given is None:
-        return _NO_ANCHORS
+        return NO_ANCHORS
     try:
         flat = np.asarray(given, np.float32).ravel()
     except (TypeError, ValueError):

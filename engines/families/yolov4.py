@@ -14,7 +14,7 @@ from engines.families.probe import values_of
 
 if TYPE_CHECKING:
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _BOX = 4
 _REACH = 2.0

@@ -18,7 +18,7 @@ from engines.families.rows import Rows, candidates, find_rows
 
 if TYPE_CHECKING:
     from engines.graph import GraphBuilder, Shape
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _ANCHORS = 3
 _ROW = 5

@@ -4,7 +4,7 @@ Decoded, its default: one output (B, cells, 5 + labels), cxcywh in input pixels,
 from 2.0 on is the constant 1 (release 0.1 had one, like YOLOX), and the labels' scores. As maps,
 one per stride: (B, labels + 4, h, w), scores first, then the distances of the box's left, top,
 right and bottom from the middle of the cell, in strides. Trained on RGB in 0..1, letterboxed to
-the centre.
+the centre; an export with `--with-preprocess` takes BGR in 0..255, and its graph does the rest.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from engines.families.family import Candidates, Family, Preprocessing, Recognise
 from engines.families.grid import corners_and_strides, maps_strides
 from engines.families.probe import values_of
 from engines.families.rows import OBJECTNESS, candidates, find_rows
-from engines.focus import has_focus
 from engines.graph import attribute, producers
+from engines.reading.focus import has_focus
 
 if TYPE_CHECKING:
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _SIDES = 4
 _XYXY_OF_SIDES = np.diag([-1, -1, 1, 1]).astype(np.float32)
@@ -51,7 +51,8 @@ class Yolov6(Family):
         if reason := found.why_not(network, values):
             return reason
         if (values[:, OBJECTNESS] == 1).all():
-            return Recognised(found.labels, (*found.evidence(), "its objectness is always 1"))
+            evidence = (*found.evidence(), "its objectness is always 1")
+            return Recognised(found.labels, evidence)
         if has_focus(network.model):
             return "it begins with a Focus stem, which YOLOv6 has not"
         doubt = "its objectness is not always 1: YOLOv6 of release 0.1, or YOLOX"

@@ -17,8 +17,8 @@ from engines.families.family import Candidates, Close, Family, Preprocessing, Re
 from engines.families.grid import corners_and_strides, strides_of
 from engines.families.probe import values_of
 from engines.families.rows import OBJECTNESS, candidates, find_rows
-from engines.focus import has_focus
 from engines.graph import producers, tail_operators
+from engines.reading.focus import has_focus
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import onnx
 
     from engines.graph import GraphBuilder
-    from engines.model import Network
+    from engines.reading.model import Network
 
 _BOX = 4
 _FIRST_LABEL = 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edge.errors import MissingPackage
+from edge.errors import PIP, MissingPackage
 from engines.errors import ModelError
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ def read(path: Path) -> Weights:
     except ImportError as error:
         raise MissingPackage(
             f"model {path}: a checkpoint is read with torch, which is not installed",
-            "pip install 'aisle-edge[torch]'",
+            f"for torchvision's Faster R-CNN: {PIP} install 'aisle-edge[torch]'; "
+            "of any other model give the ONNX export, e.g. of Ultralytics: "
+            "yolo export model=best.pt format=onnx",
         ) from error
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)

@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
-from edge.errors import EdgeError, MissingPackage
+from edge.errors import PIP, EdgeError, MissingPackage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,5 +37,5 @@ def _with_packages(work: Callable[[], None]) -> None:
         work()
     except ModuleNotFoundError as error:
         raise MissingPackage(
-            f"{error.name} is not installed", "pip install 'aisle-edge[train]'"
+            f"{error.name} is not installed", f"{PIP} install 'aisle-edge[train]'"
         ) from error

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,14 +12,12 @@ from edge.detector.detector import decode
 from edge.detector.letterbox import letterbox
 from engines.evaluation.accuracy import run_graph
 from engines.inspection import Order, understand
+from tests.integration import builder
 
 pytestmark = [
     pytest.mark.needs("cv2", "onnxruntime", "onnx", "shared-data"),
     pytest.mark.timeout(600),
 ]
-
-ROOT = Path(__file__).parents[2]
-EVERY = 25
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +28,8 @@ def model(shared_data):
 @pytest.fixture(scope="module")
 def frames(shared_data, tmp_path_factory):
     """Write two dozen frames of the shop video as photos."""
-    import cv2
-
-    folder = tmp_path_factory.mktemp("frames")
-    video = cv2.VideoCapture(str(shared_data / "media" / "retail_store_1080p.mp4"))
-    for number in range(600):
-        video.grab()
-        if number % EVERY == 0:
-            cv2.imwrite(str(folder / f"{number:04}.jpg"), video.retrieve()[1])
-    video.release()
-    return folder
+    video = shared_data / "media" / "retail_store_1080p.mp4"
+    return builder.photos(video, tmp_path_factory.mktemp("frames"), every=25)
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +53,12 @@ def annotations(model, frames, tmp_path_factory):
     return file
 
 
-def words(*given):
-    return [sys.executable, "-m", "engines.cli", *map(str, given)]
-
-
-def command(*given):
-    return subprocess.run(
-        words(*given), cwd=ROOT, capture_output=True, text=True, timeout=550, check=False
-    )
-
-
 def test_with_annotations_the_passport_has_the_average_precision(
     tmp_path, model, frames, annotations
 ):
     out = tmp_path / "bundle"
 
-    result = command(
+    result = builder.build(
         model, "--images", frames, "--annotations", annotations, "--out", out,
         "--no-search", "--allow-drop",
     )  # fmt: skip
@@ -102,7 +78,7 @@ def test_with_annotations_the_passport_has_the_average_precision(
 def test_a_budget_that_cannot_be_met_exits_4_and_leaves_nothing(tmp_path, model, frames):
     out = tmp_path / "bundle"
 
-    result = command(
+    result = builder.build(
         model, "--images", frames, "--out", out, "--max-score-shift", "0.0001", "--no-search"
     )
 
@@ -118,23 +94,13 @@ def test_a_budget_that_cannot_be_met_exits_4_and_leaves_nothing(tmp_path, model,
 
 def test_ctrl_c_in_mid_search_leaves_nothing(tmp_path, model, frames):
     out = tmp_path / "deep" / "bundle"
-    build = subprocess.Popen(
-        words(model, "--images", frames, "--out", out, "--max-score-shift", "0.0001"),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        seen = any("trying the ranges of model.onnx" in line for line in build.stderr)
-        build.send_signal(2)
-        _, errors = build.communicate(timeout=60)
-    finally:
-        build.kill()
 
-    assert seen
-    assert build.returncode == 130
+    status, errors = builder.interrupted(
+        model, "--images", frames, "--out", out, "--max-score-shift", "0.0001",
+        at="trying the ranges of model.onnx",
+    )  # fmt: skip
+
+    assert status == 130
     assert "nothing was written" in errors
     assert list(tmp_path.iterdir()) == []
 
@@ -160,7 +126,7 @@ def broken(model, tmp_path_factory):
 
 
 def test_a_model_that_another_quantiser_broke_detects_nothing(tmp_path, broken, frames):
-    result = command(broken, "--images", frames, "--out", tmp_path / "bundle")
+    result = builder.build(broken, "--images", frames, "--out", tmp_path / "bundle")
 
     assert result.returncode == 4
     last = result.stderr.strip().splitlines()[-1]
@@ -175,7 +141,7 @@ def test_a_quantised_model_that_still_detects_is_refused_with_the_remedy(tmp_pat
     path = tmp_path / "dynamic.onnx"
     quantization.quantize_dynamic(str(model), str(path), weight_type=quantization.QuantType.QUInt8)
 
-    result = command(path, "--images", frames, "--out", tmp_path / "bundle")
+    result = builder.build(path, "--images", frames, "--out", tmp_path / "bundle")
 
     assert result.returncode == 3
     last = result.stderr.strip().splitlines()[-1]

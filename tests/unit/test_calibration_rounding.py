@@ -84,6 +84,20 @@ def test_a_large_filters_covariance_is_taken_in_blocks_of_channels(monkeypatch):
     np.testing.assert_allclose(blocks[1], whole[36:, 36:], rtol=1e-3, atol=1e-3)
 
 
+def test_inputs_that_hardly_vary_around_a_large_mean_are_told_apart():
+    """As what a squeeze of a still scene gives: the mean's square would hide the variance."""
+    rng = np.random.default_rng(3)
+    moments = covariance_module._Moments()
+    spread = rng.normal(0, 0.003, (64, 50, 6)).astype(np.float32)
+    rows = spread + np.float32(100)
+
+    for frame in rows:
+        moments.add(frame[None])
+
+    wanted = np.cov(rows.reshape(-1, 6).T.astype(np.float64), bias=True)
+    np.testing.assert_allclose(moments.covariance()[0], wanted, rtol=1e-3, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     ("groups", "attributes"),
     [

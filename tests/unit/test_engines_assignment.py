@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.assignment import fold_assignments
+from engines.reading.assignment import fold_assignments
 
 SHAPE = (2, 3, 4, 6)
 

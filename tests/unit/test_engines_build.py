@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +14,7 @@ from calibration.measured import Calibrated
 from edge.detector.bundle import load_bundle
 from edge.detector.golden import load_golden
 from engines import build as building
-from engines import cli, gate
+from engines import cli, gate, inspection
 from engines.build import build
 from engines.errors import BudgetError, BuildError, DetectsNothing
 from engines.evaluation.budget import Budget
@@ -288,14 +291,16 @@ def test_a_model_that_detects_nothing_itself_is_refused(tmp_path, quantiser, pic
         (OSError(28, "No space left on device"), BuildError),
     ],
 )
-def test_whatever_stops_it_nothing_is_left_behind(tmp_path, monkeypatch, built, problem, seen):
+def test_whatever_stops_it_nothing_is_left_behind(  # noqa: PLR0917 - a case, and fixtures
+    tmp_path, monkeypatch, quantiser, model, pictures, problem, seen
+):
     def stop(*_):
         raise problem
 
     monkeypatch.setattr(building.golden, "write", stop)
 
     with pytest.raises(seen):
-        built()
+        run(model, pictures, tmp_path / "new" / "deep" / "out")
 
     assert_no_trace(tmp_path)
 
@@ -323,6 +328,27 @@ def test_an_empty_directory_is_filled_and_a_missing_parent_is_made(
     assert load_bundle(run(model, pictures, tmp_path / "new" / "deep" / "out").path)
 
 
+def test_a_relative_path_is_taken_from_where_the_command_runs(
+    tmp_path, monkeypatch, quantiser, model, pictures
+):
+    monkeypatch.chdir(tmp_path)
+
+    run(model, pictures, Path("bundles/out"))
+
+    assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", ["file/out", "file/deep/out", "x" * 300])
+def test_where_nothing_can_be_written_it_says_so_before_it_builds(
+    tmp_path, monkeypatch, model, name
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(building.images, "select", lambda *_: pytest.fail("it began to build"))
+
+    with pytest.raises(BuildError, match=r"cannot be written: .+; give a directory that you may"):
+        run(model, tmp_path, tmp_path / name)
+
+
 def test_the_command_prints_what_it_understood_and_what_it_made(
     tmp_path, quantiser, model, pictures, capsys
 ):
@@ -335,6 +361,16 @@ def test_the_command_prints_what_it_understood_and_what_it_made(
     assert "float detections kept (1.000)" in printed.out
     assert "shelf-model 1.0.0; try: edge verify" in printed.out
     assert "reading images\n" in printed.err
+
+
+def test_a_warning_is_one_line_however_narrow_the_terminal(model, monkeypatch, capsys):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setenv("COLUMNS", "40")
+    cli.main([str(model), "--explain"])
+
+    logging.getLogger("engines.images").warning("%s: not an image [1]", "long/" * 30)
+
+    assert f"warning: {'long/' * 30}: not an image [1]\n" in capsys.readouterr().err
 
 
 def test_another_overlap_may_be_asked_for(tmp_path, model, capsys):
@@ -370,6 +406,16 @@ def test_wrong_usage_exits_2(words):
         cli.main(words)
 
     assert stopped.value.code == 2
+
+
+def test_what_the_system_does_not_let_it_do_is_one_line(model, monkeypatch, capsys):
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied", "/srv/photos")
+
+    monkeypatch.setattr(inspection, "load_source", denied)
+
+    assert cli.main([str(model), "--explain"]) == 3
+    assert capsys.readouterr().err.startswith("edge-build-engine: /srv/photos: Permission denied; ")
 
 
 def test_an_error_is_one_line_on_stderr_and_exit_3(tmp_path, capsys):

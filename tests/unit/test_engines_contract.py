@@ -12,8 +12,9 @@ from engines import contract, nms
 from engines.errors import ModelError
 from engines.families import registry
 from engines.graph import shape_of
-from engines.model import load_source, prepare
 from engines.native import NATIVE
+from engines.reading.model import prepare
+from engines.reading.model_file import load_source
 from tests import networks
 
 EXPORTS = {"ultralytics": networks.ultralytics, "yolox": networks.yolox}

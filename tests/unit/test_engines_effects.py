@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from engines.effects import Scores, candidates_of, effects
 from engines.inspection import Order, understand
+from engines.search.effects import Scores, candidates_of, effects
 from tests import networks, networks_detr, networks_yolo
 
 

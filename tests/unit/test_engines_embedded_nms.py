@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.embedded_nms import cuts, overlap
 from engines.errors import ModelError
 from engines.graph import GraphBuilder
+from engines.reading.embedded_nms import cuts, overlap
 from tests import by_hand, networks, networks_detr, networks_yolo
 from tests.networks_boxes import with_nms_for_each
-from tests.networks_yolo import with_nms
+from tests.networks_yolo import with_best_label, with_nms
 
 EXPORTS = {
     "ultralytics": (lambda: networks.ultralytics(corners=True), True),
@@ -32,6 +32,39 @@ def test_it_detects_what_the_same_model_without_nms_detects(tmp_path, name, plug
 
     assert adapted.family.name == name.split(",")[0]
     by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(wanted, pixels))
+
+
+@pytest.mark.parametrize(
+    ("export", "turned", "form"),
+    [
+        (networks.ultralytics, True, {"moved": True}),
+        (networks.ultralytics, True, {"apart": True}),
+        (lambda: networks.ultralytics(labels=1), True, {}),
+        (networks_yolo.yolov5, False, {"moved": True}),
+        (lambda: networks_yolo.yolov5(labels=1), False, {"objectness": True}),
+        (networks_yolo.yolox_decoded, False, {"moved": True}),
+    ],
+)
+def test_what_keeps_the_best_label_of_each_box_is_cut_off_too(tmp_path, export, turned, form):
+    pixels = by_hand.frame((64, 64))
+    adapted = by_hand.understood(tmp_path, with_best_label(export(), turned=turned, **form))
+    wanted = by_hand.understood(tmp_path, export())
+
+    assert (adapted.family, adapted.labels) == (wanted.family, wanted.labels)
+    by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(wanted, pixels))
+
+
+def test_a_best_label_may_be_of_a_model_that_needs_no_nms(tmp_path):
+    model = networks_detr.ultralytics()
+    graph = GraphBuilder(model, "turned/")
+    columns = graph.op("Transpose", model.graph.output[0].name, perm=[0, 2, 1])
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info(columns, TensorProto.FLOAT, [1, 7, networks_detr.QUERIES])
+    )
+
+    adapted = by_hand.understood(tmp_path, with_best_label(model, turned=True))
+
+    assert adapted.family.name == "rt-detr-ultralytics"
 
 
 def test_it_is_cut_from_a_graph_that_its_exporter_simplified(tmp_path):
@@ -201,4 +234,11 @@ def test_an_open_size_is_asked_for_before_anything_is_said_of_the_plugin(tmp_pat
         dimension.dim_param = "side"
 
     with pytest.raises(ModelError, match="give --size"):
+        by_hand.understood(tmp_path, model)
+
+
+def test_a_best_label_of_what_no_family_knows_is_refused_with_the_way_to_export_it(tmp_path):
+    model = with_best_label(networks_detr.ultralytics(samples=False), apart=True, turned=True)
+
+    with pytest.raises(ModelError, match=r"keeps each box's best label only.*; export it by its"):
         by_hand.understood(tmp_path, model)

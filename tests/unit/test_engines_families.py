@@ -10,7 +10,8 @@ from engines.errors import ModelError
 from engines.families import registry
 from engines.families.grid import corners_and_strides, strides_of
 from engines.graph import GraphBuilder
-from engines.model import load_source, prepare
+from engines.reading.model import prepare
+from engines.reading.model_file import load_source
 from tests import networks, networks_yolo
 
 
@@ -129,6 +130,15 @@ def test_outputs_of_another_task_are_refused_as_that_without_metadata(tmp_path, 
         family_of(tmp_path, model)
 
 
+def test_candidates_without_a_batch_are_no_classification(tmp_path):
+    model = replace_output(
+        stripped(networks.ultralytics()), lambda g, o: g.reshape(g.slice(o, 0, 0, 1), (7, 84))
+    )
+
+    with pytest.raises(ModelError, match="no family has outputs of such shapes"):
+        family_of(tmp_path, model)
+
+
 def test_an_angle_is_no_label_even_where_the_family_is_named(tmp_path):
     model = stripped(networks.ultralytics())
     (joined,) = (node for node in model.graph.node if node.output[0] == "output0")
@@ -178,6 +188,8 @@ def test_a_family_that_cannot_be_is_refused_though_asked_for(tmp_path, name, say
         ((416, 416), 845, (16, 32)),
         ((1280, 1280), 34000, (8, 16, 32, 64)),
         ((640, 640), 34000, (4, 8, 16, 32)),
+        ((640, 640), 33600, (4, 8, 16)),
+        ((640, 640), 8000, (8, 16)),
         ((640, 640), 25200, None),
         ((640, 640), 300, None),
     ],

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 from engines.errors import ModelError
 from engines.graph import GraphBuilder
 from tests import by_hand
-from tests.networks_boxes import damo_yolo, pp_yoloe, rtmdet, with_nms_on_pair, yolo_nas
+from tests.networks_boxes import damo_yolo, rtmdet, with_nms_on_pair, yolo_nas
+from tests.networks_paddle import picodet, pp_yoloe, yolov3, yolox
 
 SIZE = (96, 64)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -20,11 +21,21 @@ FAMILIES = {
     "DAMO-YOLO": (damo_yolo, "damo-yolo", 1, None, True, 0.7),
     "PP-YOLOE": (pp_yoloe, "pp-yoloe", 1 / 255, IMAGENET, True, 0.7),
     "PP-YOLOE+": (pp_yoloe, "pp-yoloe-plus", 1 / 255, None, True, 0.7),
-    "PicoDet": (
-        lambda **size: pp_yoloe(shape=True, quality=True, **size),
-        "pp-yoloe", 1 / 255, IMAGENET, True, 0.7,
+    "PicoDet": (picodet, "picodet", 1 / 255, IMAGENET, True, 0.6),
+    "PicoDet without NMS": (
+        lambda **size: picodet(scaled=False, **size),
+        "picodet", 1 / 255, IMAGENET, True, 0.6,
     ),
+    "Paddle's YOLOv3": (yolov3, "yolov3-paddle", 1 / 255, IMAGENET, True, 0.45),
+    "Paddle's YOLOX": (yolox, "yolox-paddle", 1, None, True, 0.65),
     "RTMDet": (rtmdet, "rtmdet", 1, tuple(x[::-1] for x in MMDETECTION), False, 0.65),
+    "SSD of MMDetection": (
+        lambda **size: rtmdet(softmax=True, nested=True, **size),
+        "mmdetection-ssd", 1, (MMDETECTION[0], 1), True, 0.45,
+    ),
+    "YOLOX of MMDetection": (
+        lambda **size: rtmdet(products=True, **size), "mmdetection-yolox", 1, None, False, 0.65,
+    ),
     "MMYOLO": (rtmdet, "mmyolo", 1 / 255, None, True, 0.65),
     "GFL": (lambda **size: rtmdet(bins=8, **size), "mmdetection", 1, MMDETECTION, True, 0.6),
 }  # fmt: skip
@@ -45,7 +56,8 @@ def raw(model, image):
         for value in model.graph.input
     }
     found = [value[0] for value in by_hand.session(model).run(None, inputs)]
-    scores, boxes = sorted(found, key=lambda x: x.shape[1] == 4)
+    scores, boxes = sorted(found, key=lambda x: x.shape[-1] == 4)
+    boxes = boxes.reshape(-1, 4)
     return boxes, scores if len(scores) == len(boxes) else scores.T
 
 
@@ -58,7 +70,8 @@ def expected(boxes, scores, iou):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_it_detects_what_the_export_gives_and_nms_leaves(tmp_path, name):
     export, family, scale, normal, rgb, iou = FAMILIES[name]
-    model, pixels = export(size=SIZE), by_hand.frame(SIZE)
+    size = (128, 64) if family == "picodet" else SIZE
+    model, pixels = export(size=size), by_hand.frame(size)
     wanted = expected(*raw(model, fed_with(pixels, scale, normal, rgb)), iou)
 
     adapted = by_hand.understood(tmp_path, model, family=family)
@@ -72,10 +85,15 @@ def test_it_detects_what_the_export_gives_and_nms_leaves(tmp_path, name):
     ("export", "family", "letterbox", "pad"),
     [
         (yolo_nas, "yolo-nas", "centered", 114),
-        (damo_yolo, "damo-yolo", "top-left", 0),
+        (damo_yolo, "damo-yolo", "stretch", 0),
         (pp_yoloe, "pp-yoloe", "stretch", 114),
+        (picodet, "picodet", "stretch", 114),
+        (yolov3, "yolov3-paddle", "stretch", 114),
+        (yolox, "yolox-paddle", "top-left", 114),
         (rtmdet, "rtmdet", "top-left", 114),
         (rtmdet, "mmyolo", "centered", 114),
+        (lambda: rtmdet(softmax=True), "mmdetection-ssd", "stretch", 114),
+        (lambda: rtmdet(products=True), "mmdetection-yolox", "top-left", 114),
     ],
 )
 def test_frames_are_brought_to_its_size_as_its_own_scripts_do(
@@ -106,6 +124,17 @@ def test_boxes_and_scores_may_be_one_tensor(tmp_path):
     by_hand.assert_same(by_hand.detected(joined, pixels), *by_hand.detected(apart, pixels))
 
 
+@pytest.mark.parametrize("labels", [3, 4])
+def test_boxes_of_anchors_may_be_nested(tmp_path, labels):
+    pixels = by_hand.frame((64, 64))
+    nested, plain = (
+        by_hand.understood(tmp_path, rtmdet(labels=labels, nested=kind), family="mmdetection")
+        for kind in (True, False)
+    )
+
+    by_hand.assert_same(by_hand.detected(nested, pixels), *by_hand.detected(plain, pixels))
+
+
 NMS = {
     "super-gradients": (yolo_nas, "yolo-nas", {"best": 40}),
     "super-gradients for TensorRT": (yolo_nas, "yolo-nas", {"plugin": "EfficientNMS_TRT"}),
@@ -126,6 +155,16 @@ def test_an_nms_behind_them_is_cut_off(tmp_path, name):
     wanted = by_hand.understood(tmp_path, export(), family=family, iou=0.6)
     assert adapted.iou == 0.6
     by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(wanted, pixels))
+
+
+PADDLE = {"picodet": picodet, "yolov3-paddle": yolov3, "yolox-paddle": yolox}
+
+
+@pytest.mark.parametrize("name", PADDLE)
+def test_paddles_are_known_without_being_named(tmp_path, name):
+    adapted = by_hand.understood(tmp_path, with_nms_on_pair(PADDLE[name](), iou=0.35))
+
+    assert (adapted.family.name, adapted.iou) == (name, 0.35)
 
 
 def with_key_points(model):
@@ -238,6 +277,14 @@ def test_what_holds_something_else_is_refused_with_the_reason(tmp_path, change, 
         (yolo_nas(takes_bytes=True), "yolo-nas", "its image is uint8"),
         (yolo_nas(), "yolo-nas-uint8", "its image is float"),
         (yolo_nas(), "pp-yoloe", r"expected scores \(1, 3, 84\)"),
+        (yolox(), "pp-yoloe-plus", "not made of distributions"),
+        (yolov3(), "pp-yoloe", "not made of distributions"),
+        (picodet(), "pp-yoloe", "those of PicoDet's strides"),
+        (pp_yoloe(), "picodet", "not those of PicoDet's strides"),
+        (yolox(), "yolov3-paddle", "expected 3 candidates in each cell"),
+        (yolov3(), "yolox-paddle", "expected 1 candidates in each cell"),
+        (pp_yoloe(), "yolox-paddle", "are made of distributions"),
+        (pp_yoloe(joined=True), "yolov3-paddle", "does not ask for scale_factor"),
         (yolo_nas(), "damo-yolo", "no matrix product"),
         (yolo_nas(), "mmdetection", "a convolution makes"),
         (damo_yolo(), "yolo-nas", "no convolution"),

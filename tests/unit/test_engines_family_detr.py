@@ -102,7 +102,7 @@ def test_other_states_of_the_queries_do_not_matter(tmp_path):
 
 
 def test_unsure_how_it_was_fed_it_asks(tmp_path):
-    says = r"not certain.*no convolution follows its attention; it is fed pixels in 0\.\.1"
+    says = r"not certain.*no 3x3 convolution follows its attention; it is fed pixels in 0\.\.1"
     with pytest.raises(ModelError, match=says) as raised:
         by_hand.understood(tmp_path, detr(hybrid=False))
 

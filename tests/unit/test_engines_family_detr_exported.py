@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engines.errors import ModelError
+from engines.graph import GraphBuilder
 from tests import by_hand
 from tests.networks_detr import exported
 
@@ -45,3 +46,13 @@ def test_on_a_vision_transformer_it_is_fed_normalised(tmp_path):
 def test_scores_of_something_else_are_refused(tmp_path):
     with pytest.raises(ModelError, match="not the best of a sigmoid"):
         by_hand.understood(tmp_path, exported(joined=False))
+
+
+def test_outputs_of_other_names_are_refused_by_their_names(tmp_path):
+    model = exported()
+    (labels,) = (value for value in model.graph.output if value.name == "labels")
+    GraphBuilder(model).publish("labels", "classes")
+    labels.name = "classes"
+
+    with pytest.raises(ModelError, match=r"its outputs are called .*classes.*, expected labels, "):
+        by_hand.understood(tmp_path, model)

@@ -244,12 +244,14 @@ def test_another_backbone_is_refused():
         network(found, SIZE, Path("model.pth"))
 
 
-def test_without_torch_the_extra_is_named(monkeypatch):
+def test_without_torch_the_extra_is_named_and_for_what(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
 
     with pytest.raises(MissingPackage) as raised:
         checkpoint.read(Path("model.pth"))
-    assert "aisle-edge[torch]" in str(raised.value)
+    assert "for torchvision's Faster R-CNN: " in str(raised.value)
+    assert " -m pip install 'aisle-edge[torch]'" in str(raised.value)
+    assert "of any other model give the ONNX export" in str(raised.value)
 
 
 def test_its_operators_are_native(pth):

@@ -15,7 +15,7 @@ STRIDES = {"nanodet-plus": (8, 16, 32, 64), "nanodet": (8, 16, 32), "picodet-raw
 OFFSETS = {"nanodet-plus": 0, "nanodet": 0.5, "picodet-raw": 0.5}
 
 
-def expected(model, pixels, name):
+def expected(model, pixels, name, bins=8):
     """Decode as NanoDet's own post-processing does."""
     if name == "picodet-raw":
         fed = (pixels[..., ::-1] / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
@@ -26,7 +26,7 @@ def expected(model, pixels, name):
     scores, sides = (
         (np.concatenate(found[0::2]), np.concatenate(found[1::2]))
         if len(found) > 1
-        else (found[0][:, :-32], found[0][:, -32:])
+        else (found[0][:, : -4 * bins], found[0][:, -4 * bins :])
     )
     starts, steps = [], []
     for stride in STRIDES[name]:
@@ -34,10 +34,12 @@ def expected(model, pixels, name):
             for column in range(SIZE[0] // stride):
                 starts.append(((column + OFFSETS[name]) * stride, (row + OFFSETS[name]) * stride))
                 steps.append(stride)
-    shares = np.exp(sides.reshape(-1, 4, 8))
-    far = (shares / shares.sum(2, keepdims=True)) @ np.arange(8) * np.array(steps)[:, None]
+    shares = np.exp(sides.reshape(-1, 4, bins))
+    far = (shares / shares.sum(2, keepdims=True)) @ np.arange(bins) * np.array(steps)[:, None]
     low, high = np.array(starts) - far[:, :2], np.array(starts) + far[:, 2:]
-    boxes = np.clip(np.hstack([low, high]), 0, [*SIZE, *SIZE])
+    boxes = np.hstack([low, high])
+    if name != "picodet-raw":
+        boxes = np.clip(boxes, 0, [*SIZE, *SIZE])
     best, labels = scores.max(1), scores.argmax(1)
     kept = by_hand.suppressed(boxes, best, labels, 0.6)
     return boxes[kept], best[kept], labels[kept]
@@ -63,6 +65,23 @@ def test_it_detects_what_a_decode_by_hand_detects(tmp_path, name, split, said):
     by_hand.assert_same(by_hand.detected(adapted, pixels), *expected(model, pixels, name))
 
 
+@pytest.mark.parametrize("labels", [3, 32, 44])
+@pytest.mark.parametrize("split", [False, True])
+def test_some_older_ones_have_eleven_logits_per_side(tmp_path, split, labels):
+    model = nanodet(strides=(8, 16, 32), split=split, bins=11, labels=labels)
+    pixels = by_hand.frame(SIZE)
+
+    adapted = by_hand.understood(tmp_path, model, family="nanodet")
+
+    assert len(adapted.labels) == labels
+    by_hand.assert_same(by_hand.detected(adapted, pixels), *expected(model, pixels, "nanodet", 11))
+
+
+def test_what_those_are_fed_is_not_certain(tmp_path):
+    with pytest.raises(ModelError, match=r"--family nanodet$"):
+        by_hand.understood(tmp_path, nanodet(strides=(8, 16, 32), bins=11))
+
+
 def test_the_older_one_is_letterboxed_on_black(tmp_path):
     spec = by_hand.understood(tmp_path, nanodet(strides=(8, 16, 32))).input
 
@@ -82,5 +101,5 @@ def test_one_output_is_no_picodets(tmp_path):
 
 
 def test_logits_are_refused(tmp_path):
-    with pytest.raises(ModelError, match="no sigmoids"):
+    with pytest.raises(ModelError, match="are no sigmoids"):
         by_hand.understood(tmp_path, nanodet(sigmoids=False), family="nanodet-plus")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from engines.errors import ModelError
+from engines.families import registry
 from engines.graph import GraphBuilder
 from engines.native import NATIVE
+from engines.reading.model import prepare
+from engines.reading.model_file import load_source
 from tests import by_hand, networks, networks_yolo
 
 SIZE = (64, 64)
@@ -19,6 +23,13 @@ def run(model, pixels, *, bgr=False, scale=255):
     fed = pixels if bgr else pixels[:, :, ::-1]
     planes = (fed.astype(np.float32) / scale).transpose(2, 0, 1)[None]
     return [output[0] for output in by_hand.session(model).run(None, {"images": planes})]
+
+
+def whole(folder, model):
+    """Recognise a model as it is: nothing is cut off its end."""
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    return registry.recognise(prepare(load_source(path), None))
 
 
 def corners(boxes):
@@ -123,13 +134,14 @@ def test_raw_heads_beside_the_decoded_rows_change_nothing(tmp_path):
     by_hand.assert_same(by_hand.detected(by_hand.understood(tmp_path, more), pixels), *wanted)
 
 
-def test_an_output_that_is_no_head_of_yolov5_is_not_passed_over(tmp_path):
+def test_an_output_that_is_no_head_of_yolov5_is_not_passed_over_without_a_word(tmp_path):
     model = networks_yolo.yolov5(raw=True)
     masks = GraphBuilder(model, "more/").slice("head8", 4, 0, 3)
     model.graph.output.append(helper.make_tensor_value_info(masks, TensorProto.FLOAT, None))
 
-    with pytest.raises(ModelError, match=r"'more/Slice_0'\] are not the raw heads of 'output'"):
-        by_hand.understood(tmp_path, model)
+    (said,) = by_hand.understood(tmp_path, model).network.source.changed
+
+    assert "'more/Slice_0' were left out" in said
 
 
 def test_with_one_label_yolov5s_objectness_is_the_score(tmp_path):
@@ -154,7 +166,33 @@ def test_with_one_label_yolov5s_objectness_is_the_score(tmp_path):
 )
 def test_values_that_deny_what_the_shape_suggests_are_believed(tmp_path, model, says):
     with pytest.raises(ModelError, match=says):
-        by_hand.understood(tmp_path, model)
+        whole(tmp_path, model)
+
+
+def test_products_of_objectness_and_labels_are_no_rows_of_yolov5(tmp_path):
+    model = networks_yolo.yolov5()
+    graph = GraphBuilder(model, "more/")
+    boxes, heard, named = (graph.slice("output", 2, *part) for part in ((0, 4), (4, 5), (5, 8)))
+    graph.publish(graph.op("Concat", boxes, graph.op("Mul", named, heard), axis=2), "joined")
+    model.graph.output[0].CopyFrom(
+        helper.make_tensor_value_info("joined", TensorProto.FLOAT, [1, 252, 7])
+    )
+
+    with pytest.raises(ModelError, match="what follows its boxes are products"):
+        whole(tmp_path, model)
+
+
+def test_rows_of_yolov3_come_largest_stride_first(tmp_path):
+    model = networks_yolo.yolov5(size=(160, 160))
+    levels = np.split(np.arange(1575), [1200, 1500])
+    order = np.concatenate(levels[::-1])
+    graph = GraphBuilder(model, "more/")
+    graph.publish(graph.op("Gather", "output", graph.constant(order, np.int64), axis=1), "rows")
+    model.graph.output[0].name = "rows"
+
+    family, _ = whole(tmp_path, model)
+
+    assert family.name == "yolov5"
 
 
 def test_yolox_without_its_stem_could_be_yolov6_so_it_asks(tmp_path):
@@ -173,6 +211,16 @@ def test_what_is_answered_decides_how_it_is_fed(tmp_path):
     }
 
     assert fed == {"yolox": "BGR", "yolov6": "RGB"}
+
+
+def test_yolov6_that_prepares_the_image_is_fed_pixels(tmp_path):
+    adapted = by_hand.understood(tmp_path, networks_yolo.yolov6(prepares=True))
+    plain = by_hand.understood(tmp_path, networks_yolo.yolov6())
+    pixels = by_hand.frame(SIZE)
+
+    fed = adapted.family.preprocessing
+    assert (fed.colours, fed.scale, fed.letterbox) == ("BGR", 1, "centered")
+    by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(plain, pixels))
 
 
 def test_release_01_of_yolov6_multiplies_by_its_objectness(tmp_path):
@@ -206,7 +254,7 @@ def turned(*, stated):
 
 def test_rows_that_are_no_corners_are_refused(tmp_path):
     with pytest.raises(ModelError, match="its boxes are not corners, xyxy"):
-        by_hand.understood(tmp_path, turned(stated=False))
+        whole(tmp_path, turned(stated=False))
 
 
 def test_an_exporter_that_states_them_is_believed_whatever_it_gives_on_noise(tmp_path):

@@ -75,6 +75,20 @@ def test_it_detects_what_a_decode_by_hand_detects(tmp_path, family, layout, done
     by_hand.assert_same(found, boxes[kept], best[kept], labels[kept])
 
 
+@pytest.mark.parametrize(("family", "trained"), [("yolov4", True), ("yolov5-raw", False)])
+def test_one_label_counts_where_it_is_trained(tmp_path, family, trained):
+    model, pixels = raw_heads(labels=1, size=SIZE, sigmoid=True), by_hand.frame(SIZE)
+    adapted = by_hand.understood(tmp_path, model, family=family, anchors=GIVEN)
+    planes = (pixels[:, :, ::-1].astype(np.float32) / 255).transpose(2, 0, 1)[None]
+    rows = np.concatenate(
+        [out.reshape(-1, 6) for out in by_hand.session(model).run(None, {"images": planes})]
+    )
+
+    best = (rows[:, 4] * rows[:, 5] if trained else rows[:, 4]).max()
+
+    assert by_hand.detected(adapted, pixels)[1].max() == pytest.approx(best)
+
+
 def test_heads_largest_stride_first_are_put_in_order(tmp_path):
     usual, reverse = raw_heads(size=SIZE), raw_heads(size=SIZE)
     outputs = list(reverse.graph.output)[::-1]

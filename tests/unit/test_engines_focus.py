@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from engines.focus import fold_focus
 from engines.graph import GraphBuilder
+from engines.reading.focus import fold_focus
 
 YOLOX = [(0, 0), (1, 0), (0, 1), (1, 1)]
 """Offsets (y, x) of the four pictures, in its order."""
@@ -47,6 +47,33 @@ def run(model, image):
     return session.run(None, {"image": image})[0]
 
 
+def space_to_depth(order):
+    """Write the stem as ONNX Runtime does where each quarter is one Slice."""
+    model = stem()
+    graph = GraphBuilder(model, "s/")
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    conv.input[0] = graph.op("SpaceToDepth", "image", blocksize=2)
+    if order is not None:
+        conv.input[0] = graph.op("Gather", conv.input[0], graph.constant(order, np.int64), axis=1)
+    nodes = [*model.graph.node[-2:], conv] if order is not None else [model.graph.node[-1], conv]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+@pytest.mark.parametrize("order", [None, [0, 1, 2, 6, 7, 8, 3, 4, 5, 9, 10, 11], range(11, -1, -1)])
+def test_it_is_the_same_function_as_space_to_depth(order):
+    model = space_to_depth(None if order is None else list(order))
+    image = np.random.default_rng(1).random((2, 3, 32, 48), np.float32)
+    before = run(model, image)
+
+    assert fold_focus(model, "image")
+
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["Conv"]
+    np.testing.assert_allclose(run(model, image), before, atol=1e-4)
+
+
 @pytest.mark.parametrize("offsets", [YOLOX, YOLOX[::-1], sorted(YOLOX)])
 def test_it_is_the_same_function_without_slices(offsets):
     model, image = stem(offsets), np.random.default_rng(1).random((2, 3, 32, 48), np.float32)
@@ -66,6 +93,7 @@ def test_it_is_the_same_function_without_slices(offsets):
         stem(offsets=YOLOX[:2]),
         stem(pads=0),
         stem(last=16),
+        space_to_depth([0] * 12),
     ],
 )
 def test_what_only_looks_like_focus_is_left_alone(model):

@@ -23,6 +23,7 @@ from engines.evaluation.moved_scenes import Followed
 from engines.evaluation.places import Count
 from engines.gate import Gate
 from engines.inspection import Order, understand
+from engines.search import encodings
 from tests import networks
 from tests.unit.test_engines_build import blank, dimmed, nothing_told, undrawn
 from tests.unit.test_engines_effects import fainter
@@ -95,6 +96,16 @@ def test_a_budget_that_holds_is_not_searched(built):
 
     assert made.evaluated.searched == {}
     assert not any(what.startswith("searching") for what in said)
+
+
+@pytest.mark.parametrize(("search", "parts"), [(True, ["cpu", "tensorrt"]), (False, [])])
+def test_a_search_chooses_ranges_even_where_the_budget_holds(built, monkeypatch, search, parts):
+    chosen = []
+    monkeypatch.setattr(encodings, "factors", lambda _, __, part, ___: chosen.append(part) or {})
+
+    built({"stem": 0.005}, search=search)
+
+    assert chosen == parts
 
 
 def test_the_layer_that_costs_most_stays_float_where_the_budget_is_missed(built):
@@ -186,7 +197,7 @@ def test_calibration_images_are_never_judged_on(built, annotations, caplog):
     made, _ = built({"stem": 0.001}, annotations=annotations(1))
 
     # The first image is calibrated on: every third is held out.
-    assert "all 1 annotated images are calibrated on" in caplog.text
+    assert "left to judge on, 1 are calibrated on and 0 left out" in caplog.text
     assert made.evaluated.precision is None
 
 

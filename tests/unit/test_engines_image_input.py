@@ -7,7 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engines.model import load_source, prepare
+from engines.errors import ModelError
+from engines.reading.model import prepare
+from engines.reading.model_file import load_source
 from tests import by_hand
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
@@ -77,3 +79,8 @@ def test_all_pixels_count(tmp_path):
     planes = np.zeros((1, 3, 4, 5), np.float32)
     fed = by_hand.session(network.model).run(["pixel_mask/out"], {"image": planes})[0]
     np.testing.assert_array_equal(fed, np.ones((1, 4, 5)))
+
+
+def test_an_image_of_another_type_is_refused_by_its_type(tmp_path):
+    with pytest.raises(ModelError, match=r"float32 or uint8, found image: int8 \(1, 3, 4, 5\)"):
+        prepared(tmp_path, summing([1, 3, 4, 5], TensorProto.INT8))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -89,13 +91,25 @@ def test_a_small_thing_that_moves_makes_another_frame(tmp_path):
     assert select(folder).duplicates == 0
 
 
-def test_a_long_video_is_looked_at_from_end_to_end(tmp_path):
+def without_a_length(path):
+    """Make an element that is to be passed over of the one that says how long it is, 11 bytes."""
+    before, said, rest = path.read_bytes().partition(b"\x44\x89\x88")
+    path.write_bytes(before + b"\xec\x89" + said[2:] + rest)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "cut"),
+    [("v.avi", lambda path: path), ("v.mkv", without_a_length)],
+    ids=["", "cut off"],
+)
+def test_a_long_video_is_looked_at_from_end_to_end(tmp_path, name, cut):
     # Brightness is the frame's number.
     shades = [np.full((64, 96, 3), 20, np.uint8) for _ in range(600)]
     for number, shade in enumerate(shades):
         cv2.rectangle(shade, (10, 10), (80, 50), (number * 255 // 600,) * 3, -1)
 
-    chosen = select(video(tmp_path / "v.avi", shades))
+    chosen = select(cut(video(tmp_path / name, shades)))
 
     middles = sorted(int(f[32, 32, 0]) for f in chosen.calibration + chosen.held_out)
     assert chosen.looked_at == 288
@@ -117,14 +131,43 @@ def test_folders_are_searched_to_the_bottom(tmp_path):
     assert select(tmp_path / "a").looked_at == 9
 
 
-def test_a_corrupt_image_is_named_left_out_and_counted(tmp_path, caplog):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.write_bytes(b"\xff\xd8 not a JPEG"),
+        os.mkfifo,
+        lambda path: path.symlink_to("nowhere"),
+        lambda path: path.mkdir(),
+    ],
+    ids=["broken", "pipe", "dangling link", "folder"],
+)
+def test_what_is_no_image_is_named_left_out_and_counted(tmp_path, caplog, make):
     folder = photos(tmp_path / "a", 9)
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8 not a JPEG")
+    make(folder / "broken.jpg")
 
     chosen = select(folder)
 
     assert [name.rpartition("/")[2] for name in chosen.unreadable] == ["broken.jpg"]
     assert "broken.jpg: not an image" in caplog.text
+
+
+def test_a_video_without_an_end_is_named_left_out_and_counted(tmp_path, caplog):
+    folder = photos(tmp_path / "a", 9)
+    broken_video(folder)
+
+    chosen = select(folder)
+
+    assert [name.rpartition("/")[2] for name in chosen.unreadable] == ["v.mp4"]
+    assert "v.mp4: not a video that OpenCV can decode; left out" in caplog.text
+
+
+def test_more_videos_than_frames_are_looked_at_are_spread_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_LOOKED_AT", 12)
+    monkeypatch.setattr(images, "_video_frames", lambda path, count: [picture(int(path.stem))])
+    for number in range(40):
+        (tmp_path / f"{number:02}.mp4").touch()
+
+    assert select(tmp_path).looked_at == 12
 
 
 def empty(folder):
@@ -160,8 +203,9 @@ def copies(folder):
         (lambda folder: folder / "none", "no such file or folder; give a folder"),
         (empty, "expected images or videos, found none; known are .avi"),
         (text_files, "expected images or videos, found none"),
-        (broken_photos, "none of 9 files can be read as an image, first"),
-        (broken_video, "nothing that OpenCV can decode; convert it with: ffmpeg"),
+        (broken_photos, "none of 9 files can be read as an image or a video, first"),
+        (broken_video, "none of 1 files can be read as an image or a video"),
+        (broken_video, "convert a video with: ffmpeg"),
         (lambda folder: photos(folder / "one", 1), "at least 8 different images, found 1"),
         (copies, "at least 8 different images, found 1 (30 read"),
         (lambda folder: photos(folder / "few", 7), "found 7"),

@@ -10,7 +10,9 @@ from onnx import TensorProto, helper
 
 from engines.errors import ModelError
 from engines.graph import GraphBuilder, opset_of
-from engines.model import load_source, prepare
+from engines.inspection import Order, understand
+from engines.reading.model import prepare
+from engines.reading.model_file import load_source
 from tests import by_hand, networks
 
 
@@ -88,12 +90,47 @@ def test_a_model_that_is_quantised_already_is_refused_with_the_remedy(tmp_path, 
     ("model", "says"),
     [
         (with_node("EfficientNMS_TRT", "TRT"), "EfficientNMS_TRT of TRT; export it again without"),
+        (with_node("BatchedNMS_TRT"), "BatchedNMS_TRT of TensorRT; export it again without"),
+        (with_node("NMSDynamic_TRT"), "NMSDynamic_TRT of TensorRT; export it without plugins"),
+        (with_node("TRTBatchedNMS", "mmdeploy"), "of mmdeploy; .* deploy configs for ONNX Runtime"),
         (with_node("DCNv2", "mmcv"), "DCNv2 of mmcv; export it without plugins"),
     ],
 )
 def test_plugins_are_refused_with_the_remedy(tmp_path, model, says):
     with pytest.raises(ModelError, match=says):
         prepared(tmp_path, model)
+
+
+def halved(model):
+    """Weights are shorter than their shape says."""
+    tensor = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    tensor.data_type, tensor.raw_data = TensorProto.FLOAT16, tensor.raw_data[:2]
+
+
+def of_nowhere(model):
+    model.graph.node[0].domain = "nowhere"
+
+
+def of_nothing(model):
+    del next(node for node in model.graph.node if node.op_type == "Concat").input[:]
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        (halved, "its types or shapes contradict each other"),
+        (of_nowhere, "expected standard ONNX operators, found .+ of nowhere"),
+        (of_nothing, "ONNX Runtime cannot load it"),
+    ],
+)
+def test_a_model_that_contradicts_itself_is_refused_in_one_line(tmp_path, broken, says):
+    model = networks.yolox()
+    broken(model)
+
+    with pytest.raises(ModelError, match=f"{says}.*; export ") as refused:
+        understand(Order(saved(tmp_path, model), "m", "1"))
+
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("shape", [[1, 64, 64, 1], [1, 1, 64, 64], [1, 12288]])
@@ -129,6 +166,15 @@ def test_a_fixed_size_is_not_changed_in_silence(tmp_path):
 def test_every_opset_is_lifted_to_17(tmp_path, opset):
     # These operators' older forms are the newer ones', but for the axes of Squeeze and its like.
     assert opset_of(prepared(tmp_path, networks.yolox(opset=opset)).model) == 17
+
+
+def test_an_opset_that_is_stated_twice_is_lifted_too(tmp_path):
+    model = networks.yolox(opset=13)
+    model.opset_import.extend(list(model.opset_import))
+
+    lifted = prepared(tmp_path, model).model
+
+    assert [(entry.domain, entry.version) for entry in lifted.opset_import] == [("", 17)]
 
 
 @pytest.mark.parametrize("batch", [1, 4, "n"])

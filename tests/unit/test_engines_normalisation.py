@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.normalisation import spell_out
+from engines.reading.normalisation import spell_out
 from tests import by_hand
 
 SHAPE = [2, 5, 8]

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.graph import opset_of
-from engines.opset import lowered
+from engines.reading.opset import lowered
 
 SHAPE = (1, 6, 8, 10)
 
@@ -98,7 +98,7 @@ def test_an_opset_that_is_old_enough_is_left_alone():
 
 
 def test_the_list_of_operators_that_changed_in_types_only_is_true():
-    from engines.opset import _TYPES_ONLY
+    from engines.reading.opset import _TYPES_ONLY
 
     for name in _TYPES_ONLY:
         new, old = (onnx.defs.get_schema(name, version) for version in (22, 17))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engines.outcome import print_table
-from engines.search import KeptLayer, Searched
+from engines.search.layers import KeptLayer, Searched
 
 
 def test_the_layers_that_stay_float_are_a_short_table(capsys):

@@ -9,8 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.inspection import Order, understand
-from engines.model import load_source, prepare
-from engines.precision import to_float32
+from engines.reading.model import prepare
+from engines.reading.model_file import load_source
+from engines.reading.precision import to_float32
 from tests import networks
 
 KINDS = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from calibration.quantise import measure
-from engines.effects import Scores
 from engines.inspection import Order, understand
-from engines.range_search import FACTORS, agreed, factors
+from engines.search.effects import Scores
+from engines.search.ranges import FACTORS, agreed, factors
 from tests import networks
 
 

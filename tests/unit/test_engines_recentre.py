@@ -8,9 +8,9 @@ import pytest
 
 from calibration.tail import body, last_convolutions
 from calibration.topology import Topology
-from engines.effects import candidates_of, scores_of
 from engines.inspection import Order, understand
-from engines.recentre import Recentre, shifted
+from engines.search.effects import candidates_of, scores_of
+from engines.search.recentre import Recentre, shifted
 from tests import networks
 
 SOME = 4

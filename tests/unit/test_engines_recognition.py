@@ -8,12 +8,14 @@ import onnx
 import pytest
 
 from engines.families.registry import FAMILIES
-from engines.model import load_source, prepare
-from tests import networks, networks_boxes, networks_detr, networks_yolo
+from engines.reading.model import prepare
+from engines.reading.model_file import load_source
+from tests import networks, networks_boxes, networks_detr, networks_paddle, networks_yolo
+from tests.networks_detectnet import detectnet
 from tests.networks_efficientdet import efficientdet
-from tests.networks_nanodet import fastestdet, nanodet
+from tests.networks_nanodet import fastestdet, nanodet, yolo_fastest
 from tests.networks_ssd import ssd
-from tests.networks_tensorflow import tensorflow
+from tests.networks_tensorflow import LETTERBOX, tensorflow
 from tests.networks_torchvision import dense, torchvision
 
 RAW = "yolov3 yolov4 yolov5-raw"
@@ -42,6 +44,11 @@ GRAPHS = {
     "v10 and 26": (networks_yolo.end_to_end, "end-to-end", ""),
     "SSD": (ssd, "ssd", ""),
     "SSD of TensorFlow": (tensorflow, "ssd-tensorflow", ""),
+    "EfficientDet of TensorFlow": (
+        lambda: tensorflow(resizer=LETTERBOX, mapped=False),
+        "ssd-tensorflow",
+        "",
+    ),
     "SSD of torchvision": (torchvision, "torchvision-ssd", ""),
     "RetinaNet": (dense, "torchvision-retinanet", ""),
     "FCOS": (lambda: dense(centred=True), "torchvision-fcos", ""),
@@ -49,6 +56,7 @@ GRAPHS = {
     "RT-DETR": (networks_detr.detr, "rt-detr", "rf-detr"),
     "RF-DETR": (lambda: networks_detr.detr(patches=True, hybrid=False), "rf-detr", "rt-detr"),
     "RF-DETR, its projector": (lambda: networks_detr.detr(patches=True), "rf-detr", "rt-detr"),
+    "DINO on Swin": (lambda: networks_detr.detr(hybrid="projected"), None, "rt-detr rf-detr"),
     "RT-DETR, one label": (lambda: networks_detr.detr(labels=1), "rt-detr", "rf-detr"),
     "RT-DETR, two labels": (lambda: networks_detr.detr(labels=2, chosen=True), "rt-detr", ""),
     "RT-DETR of Ultralytics": (networks_detr.ultralytics, "rt-detr-ultralytics", ""),
@@ -62,6 +70,7 @@ GRAPHS = {
         "nanodet-plus picodet-raw",
     ),
     "FastestDet": (fastestdet, "fastestdet", ""),
+    "YOLO-FastestV2": (lambda: yolo_fastest(stated=True), "yolo-fastestv2", RAW),
     "YOLO-NAS": (networks_boxes.yolo_nas, "yolo-nas", ""),
     "YOLO-NAS, one label": (lambda: networks_boxes.yolo_nas(labels=1), "yolo-nas", ""),
     "YOLO-NAS of bytes": (lambda: networks_boxes.yolo_nas(takes_bytes=True), "yolo-nas-uint8", ""),
@@ -71,11 +80,31 @@ GRAPHS = {
         "damo-yolo",
         MM,
     ),
-    "PP-YOLOE": (networks_boxes.pp_yoloe, None, "pp-yoloe pp-yoloe-plus"),
-    "PP-YOLOE, joined": (lambda: networks_boxes.pp_yoloe(joined=True), None, PADDLE_OR_NAS),
+    "PP-YOLOE": (networks_paddle.pp_yoloe, None, "pp-yoloe pp-yoloe-plus"),
+    "PP-YOLOE, joined": (lambda: networks_paddle.pp_yoloe(joined=True), None, PADDLE_OR_NAS),
+    "PicoDet": (networks_paddle.picodet, "picodet", ""),
+    "PicoDet, four labels": (lambda: networks_paddle.picodet(labels=4), "picodet", ""),
+    "PicoDet, pairs": (lambda: networks_paddle.picodet(raw=True), "picodet-raw", ""),
+    "YOLOv3 of Paddle": (networks_paddle.yolov3, "yolov3-paddle", ""),
+    "YOLOX of Paddle": (networks_paddle.yolox, "yolox-paddle", ""),
+    "RT-DETR of Paddle": (networks_paddle.rt_detr, "rt-detr-paddle", ""),
+    "DINO of Paddle": (lambda: networks_paddle.rt_detr(hybrid=False), None, "rt-detr-paddle"),
     "EfficientDet": (efficientdet, None, "efficientdet efficientdet-lite"),
+    "DetectNet_v2": (detectnet, "detectnet-v2", ""),
+    "DetectNet_v2, one label": (lambda: detectnet(labels=1), "detectnet-v2", ""),
     "RTMDet": (networks_boxes.rtmdet, None, f"rtmdet {MM}"),
     "RTMDet, four": (lambda: networks_boxes.rtmdet(labels=4), None, f"rtmdet {MM}"),
+    "YOLOX of MMDetection": (
+        lambda: networks_boxes.rtmdet(products=True),
+        None,
+        f"mmdetection-yolox {MM}",
+    ),
+    "SSD of MMDetection": (
+        lambda: networks_boxes.rtmdet(softmax=True),
+        None,
+        "mmdetection-ssd",
+    ),
+    "v8, boxes and scores apart": (lambda: networks_boxes.rtmdet(bins=16), "mmyolo", ""),
     "GFL": (lambda: networks_boxes.rtmdet(bins=8), None, f"damo-yolo {MM}"),
 }
 ANCHORS = {"anchors": repr(networks_yolo.ANCHORS.tolist())}
@@ -85,7 +114,7 @@ def answers(folder, model):
     """Return what each family says of a graph: found, or not."""
     # Raw heads are those of no family without anchors; other graphs must not become raw heads.
     onnx.helper.set_model_props(
-        model, {item.key: item.value for item in model.metadata_props} | ANCHORS
+        model, ANCHORS | {item.key: item.value for item in model.metadata_props}
     )
     path = folder / "model.onnx"
     onnx.save(model, path)

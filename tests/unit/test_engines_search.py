@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.search import LARGEST_SHARE, MOST_TRIED, Candidate, Search, ranked
+from engines.search.layers import LARGEST_SHARE, MOST_TRIED, Candidate, Search, ranked
 
 
 def candidate(name, effect, share=0.05, **takes):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from calibration.layers import Layer
-from engines import sensitivity
-from engines.effects import Scores
-from engines.sensitivity import candidates
+from engines.search import sensitivity
+from engines.search.effects import Scores
+from engines.search.sensitivity import candidates
 
 
 @pytest.fixture

@@ -4,34 +4,40 @@ Such an NMS has shapes that depend on the picture, or is a TensorRT plugin: neit
 contract graph, which brings its own. What the network predicted is a tensor through which all
 that the NMS is fed with has come: one of its dominators in the graph. Which of them a family knows
 is tried, nearest first. Where boxes and scores never were one tensor, these two are what it
-predicted. Nothing is taken from names.
+predicted. Nothing is taken from names. So is cut what only keeps the best label of each box, as
+exports for DeepStream do: how many labels there are stands in front of it.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from engines.graph import attribute, constants, producers, prune, shape_of
+from engines.graph import attribute, constants, producers, prune, shape_of, with_branches
+from engines.reading.dominators import SHAPES, dominators
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+_MMDEPLOYS = "TRTBatchedNMS"
 NMS = frozenset(
     {"NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT"}
-    | {"TRTBatchedNMS"}
+    | {_MMDEPLOYS}
 )
 """The standard operator, and TensorRT's plugins; the last is MMDeploy's."""
-REMEDY = (
+_REMEDY = (
     "export it again without NMS: Ultralytics with nms=False, YOLOv5, v6, v7 without --end2end, "
     "--nms or --include-nms"
 )
+_log = logging.getLogger(__name__)
+
 _RANK = 3
-_SHAPES = {"Shape", "Size"}
 _ARITHMETIC = {"Add", "Concat", "Div", "MatMul", "Mul", "Sub"}
 _PICKS = frozenset(
     {"Cast", "Clip", "Compress", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"}
@@ -45,6 +51,8 @@ _CHOICES = {
 """Ops that choose among candidates before an NMS, or turn them: which input has them all.
 
 Not those that take a part of a candidate. A Where is a threshold, which leaves zeros."""
+_LAST_STEPS = 6
+"""Tensors that are tried before a network's outputs are believed to be no detections at all."""
 _IOU = 3
 """Which input of NonMaxSuppression the threshold is."""
 
@@ -56,6 +64,14 @@ class Cut:
     model: onnx.ModelProto
     tensors: tuple[str, ...]
     operator: str
+
+
+def remedy(operators: Iterable[str]) -> str | None:
+    """Return how to export a model again of which `operators` are no use; None without an NMS."""
+    found = NMS.intersection(operators)
+    if _MMDEPLOYS in found:
+        return "export it with one of MMDeploy's deploy configs for ONNX Runtime, not TensorRT"
+    return _REMEDY if found else None
 
 
 def embedded(model: onnx.ModelProto) -> onnx.NodeProto | None:
@@ -76,23 +92,29 @@ def _all(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return found if len(found) == 1 or for_each else []
 
 
+def best_labels(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Return the nodes of a model that say which label of each box is the best, and no other."""
+
+    def counts_one(node: onnx.NodeProto) -> bool:
+        if node.op_type != "TopK":
+            return False
+        if len(node.input) == 1:  # until opset 10 it is an attribute
+            return bool(attribute(node, "k") == 1)
+        count = _constant([model.graph], node.input[1])
+        return count is not None and numpy_helper.to_array(count).tolist() == [1]
+
+    return [node for node in model.graph.node if node.op_type == "ArgMax" or counts_one(node)]
+
+
 def overlap(model: onnx.ModelProto) -> float | None:
     """Return the IoU that the model's NMS suppresses above, where that is one constant.
 
     Inside a branch, too: torchvision's exports look first whether there is anything to suppress.
     """
-    graphs = list(_with_branches(model.graph))
+    graphs = list(with_branches(model.graph))
     found = [node for graph in graphs for node in graph.node if node.op_type in NMS]
     values = {_threshold(graphs, node) for node in found}
     return values.pop() if len(values) == 1 else None
-
-
-def _with_branches(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for item in node.attribute:
-            if item.HasField("g"):
-                yield from _with_branches(item.g)
 
 
 def across_labels(model: onnx.ModelProto, predictions: str) -> bool:
@@ -133,7 +155,7 @@ def _told_by(graph: onnx.GraphProto, tensor: str) -> set[str]:
     """Return the tensors computed from the values of one, not from its shape only."""
     told = {tensor}
     for node in graph.node:
-        if node.op_type not in _SHAPES and not told.isdisjoint(node.input):
+        if node.op_type not in SHAPES and not told.isdisjoint(node.input):
             told.update(node.output)
     return told - {tensor}
 
@@ -150,22 +172,51 @@ def cuts(model: onnx.ModelProto) -> Iterator[Cut]:
     The two are its boxes and its scores, all of them before those that are left of a choice.
     """
     found = _all(model)
+    chosen = [] if found else best_labels(model)
+    if chosen:
+        first = [node.input[0] for node in chosen]
+        yield from _cut_above(model, [*first, *_outputs(model)], chosen[0].op_type)
     if not found:
         return
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    ranks = {value.name: len(shape_of(value)) for value in inferred.value_info if _known(value)}
-    made_by = producers(model.graph)
     fed = [name for node in found for name in node.input[:2]]
-    for tensor in _dominators(model.graph, fed):
+    yield from _cut_above(model, fed, found[0].op_type)
+    made_by = producers(model.graph)
+    if len(found) == 1 and set(fed) <= made_by.keys():
+        ranks = _ranks(model)
+        before = [_before_choices(made_by, ranks, name) for name in fed]
+        for pair in dict.fromkeys(zip(*before, strict=False)):
+            if len(set(pair)) == len(pair) and _are_all(model.graph, pair):
+                yield _cut(model, pair, found[0].op_type)
+
+
+def ends(model: onnx.ModelProto) -> Iterator[Cut]:
+    """Yield a model without the last steps of it: such as split, turn or scale its predictions."""
+    given = _outputs(model)
+    nearest = (cut for cut in _cut_above(model, given, "end") if list(cut.tensors) != given)
+    yield from islice(nearest, _LAST_STEPS)
+
+
+def _cut_above(model: onnx.ModelProto, tensors: list[str], operator: str) -> Iterator[Cut]:
+    """Yield the model cut at each tensor of rank 3 that all of `tensors` has come through."""
+    ranks, made_by = _ranks(model), producers(model.graph)
+    for tensor in dominators(model.graph, tensors):
         if made_by[tensor].op_type == "Conv":
             break
         if ranks.get(tensor, _RANK) == _RANK:
-            yield _cut(model, (tensor,), found[0].op_type)
-    if len(found) == 1 and set(fed) <= made_by.keys():
-        chosen = [_before_choices(made_by, ranks, name) for name in fed]
-        for pair in dict.fromkeys(zip(*chosen, strict=False)):
-            if len(set(pair)) == len(pair) and _are_all(model.graph, pair):
-                yield _cut(model, pair, found[0].op_type)
+            yield _cut(model, (tensor,), operator)
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
+        _log.info("no shapes are known: %s", error)  # why is said where it is loaded
+        return {}
+    return {value.name: len(shape_of(value)) for value in inferred.value_info if _known(value)}
+
+
+def _outputs(model: onnx.ModelProto) -> list[str]:
+    return [value.name for value in model.graph.output]
 
 
 def _before_choices(
@@ -191,7 +242,7 @@ def _are_all(graph: onnx.GraphProto, tensors: tuple[str, ...]) -> bool:
     """
     told = {value.name for value in graph.input if len(shape_of(value)) > _RANK}
     for node in graph.node:
-        if node.op_type not in _SHAPES and not told.isdisjoint(node.input):
+        if node.op_type not in SHAPES and not told.isdisjoint(node.input):
             told.update(set(node.output).difference(tensors))
     return told.isdisjoint(value.name for value in graph.output)
 
@@ -209,44 +260,6 @@ def _cut(model: onnx.ModelProto, tensors: tuple[str, ...], operator: str) -> Cut
 
 def _known(value: onnx.ValueInfoProto) -> bool:
     return bool(value.type.tensor_type.HasField("shape"))
-
-
-def _dominators(graph: onnx.GraphProto, tensors: list[str]) -> Iterator[str]:
-    """Yield the tensors that every way from an input to `tensors` passes, the nearest first.
-
-    Ways through a tensor's shape do not count.
-    """
-    above: dict[str, str | None] = {value.name: None for value in graph.input}
-    depth = dict.fromkeys(above, 0)
-    for node in graph.node:
-        read = [name for name in node.input if name in above]
-        if not read or node.op_type in _SHAPES:
-            continue
-        common = _common(read, above, depth)
-        for name in node.output:
-            above[name] = common
-            depth[name] = depth.get(common or "", -1) + 1
-    if not above.keys() >= set(tensors):
-        return
-    found = _common(tensors, above, depth)
-    while found is not None and above[found] is not None:
-        yield found
-        found = above[found]
-
-
-def _common(names: list[str], above: dict[str, str | None], depth: dict[str, int]) -> str | None:
-    """Return the nearest tensor above or at all of `names`."""
-    common: str | None = names[0] if names else None
-    for name in names[1:]:
-        other: str | None = name
-        while common != other:
-            if common is None or other is None:
-                return None
-            if depth[common] >= depth[other]:
-                common = above[common]
-            else:
-                other = above[other]
-    return common
 
 
 def _threshold(graphs: Sequence[onnx.GraphProto], nms: onnx.NodeProto) -> float | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.detector import bundle
-from engines.effects import effects
-from engines.encodings import ENCODINGS
-from engines.search import Candidate
+from engines.search.effects import affordable, effects
+from engines.search.encodings import ENCODINGS
+from engines.search.layers import Candidate
 
 if TYPE_CHECKING:
     from calibration.layers import Layer
-    from engines.encodings import Encodings
     from engines.images import Progress
+    from engines.search.encodings import Encodings
 
 _WORK = 2.5e12
 """Multiplications that trying the layers of one graph may take, about. A count and no clock: the
@@ -26,8 +26,7 @@ def candidates(encodings: Encodings, part: str, progress: Progress) -> list[Cand
     """Return the layers of a graph that may stay in float, each with what it spares."""
     encoding, measured = ENCODINGS[part], encodings.measured
     sparable = measured.sparable(encoding)
-    once = max(measured.multiplications * len(sparable), 1.0)
-    frames = int(min(max(_WORK / once, _LOOKED_AT[0]), _LOOKED_AT[1]))
+    frames = affordable(_WORK, measured.multiplications * len(sparable), _LOOKED_AT)
     found = effects(
         encodings.scores.spread(frames),
         ((name, measured.alone(encoding, name)) for name in sparable),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from calibration.measured import CPU, TENSORRT, Calibrated
 from edge.detector.bundle import PORTABLE_GRAPH, TENSORRT_GRAPH
-from engines.effects import Scores
-from engines.range_search import factors
-from engines.recentre import Recentre
+from engines.search.effects import Scores
+from engines.search.ranges import factors
+from engines.search.recentre import Recentre
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

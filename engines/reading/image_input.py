@@ -8,12 +8,12 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import ModelError
-from engines.graph import Shape, shape_of
+from engines.graph import Shape, read_inside, shape_of
 
 if TYPE_CHECKING:
     import onnx
 
-    from engines.model import Source
+    from engines.reading.model_file import Source
 
 TARGET_SIZES = "orig_target_sizes"
 """An input, (B, 2), of the width and height that RT-DETR's line scales its boxes to."""
@@ -23,6 +23,8 @@ _IMAGE_SHAPE = "im_shape"
 """An input, (B, 2), of the height and width that they clip their boxes to."""
 _MASK = "pixel_mask"
 """An input, (B, H, W), of the pixels that DETR is to see, as transformers exports it."""
+COMPANIONS = (TARGET_SIZES, SCALE_FACTOR, _IMAGE_SHAPE, _MASK)
+"""What a model may take beside its image."""
 _RANK = 4
 _COLOURS = 3
 _KINDS = (TensorProto.FLOAT, TensorProto.UINT8)
@@ -38,11 +40,16 @@ def find_image(source: Source, model: onnx.ModelProto) -> onnx.ValueInfoProto:
         alone = len(shape) == _RANK - 1 and shape[0] == _COLOURS
         if (fits or alone) and value.type.tensor_type.elem_type in _KINDS:
             return value
+    listed = ", ".join(f"{v.name}: {_kind(v)} {found[v.name]}" for v in model.graph.input)
     raise ModelError(
         f"model {source.path}: expected an image input, (batch, 3, height, width) or (batch, "
-        f"height, width, 3) or (3, height, width), float32 or uint8, found {found}",
+        f"height, width, 3) or (3, height, width), float32 or uint8, found {listed or 'none'}",
         "export the model with one image input of three colour channels",
     )
+
+
+def _kind(value: onnx.ValueInfoProto) -> str:
+    return str(TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
 
 
 def channels_last(shape: Shape) -> bool:
@@ -98,6 +105,14 @@ def fix_companions(model: onnx.ModelProto, size_wh: tuple[int, int]) -> None:
         kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         model.graph.initializer.append(numpy_helper.from_array(values.astype(kind), value.name))
         model.graph.input.remove(value)
+
+
+def drop_unread(model: onnx.ModelProto, image: str) -> None:
+    """Remove the inputs that nothing reads, but for the image."""
+    read = {name for node in model.graph.node for name in (*node.input, *read_inside(node))}
+    for value in list(model.graph.input):
+        if value.name not in {*read, image}:
+            model.graph.input.remove(value)
 
 
 def _may_be_colours(dimension: int | str) -> bool:

@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from calibration.observe import INPUT, open_session
 from calibration.steps import STEP
+from engines.search.effects import affordable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from calibration.measured import Measured
-    from engines.effects import Scores
+    from engines.search.effects import Scores
 
     Errors = npt.NDArray[np.float64]
 
@@ -52,8 +53,9 @@ def factors(
     """
     ranges = measured.ranges(encoding)
     worst = min(_MOST, len(ranges))
-    few = scores.spread(_within(measured, len(ranges), _FEW))
-    scores = scores.spread(_within(measured, worst * len(FACTORS), _FRAMES))
+    once = measured.multiplications
+    few = scores.spread(affordable(_WORK, once * len(ranges), _FEW))
+    scores = scores.spread(affordable(_WORK, once * worst * len(FACTORS), _FRAMES))
 
     def look(tensors: tuple[str, ...]) -> float:
         return float(_errors(few, measured, encoding, tensors, FACTORS[:1]).sum())
@@ -107,9 +109,3 @@ def agreed(errors: Errors) -> int:
         if not other[np.argmin(own)] < other[0]:
             return 0
     return int(np.argmin(errors.sum(axis=1)))
-
-
-def _within(measured: Measured, runs: int, frames: tuple[int, int]) -> int:
-    """Return on how many frames to make so many runs, at least and at most `frames`."""
-    once = max(measured.multiplications * runs, 1.0)
-    return int(min(max(_WORK / once, frames[0]), frames[1]))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from engines.graph import with_branches
 
 _OTHERS: dict[int, str] = {
     TensorProto.FLOAT16: "float16",
@@ -26,7 +23,7 @@ def to_float32(model: onnx.ModelProto) -> list[str]:
     In place; returns the names of the precisions that weights had, none where nothing was to do.
     """
     found: set[int] = set()
-    for graph in _graphs(model.graph):
+    for graph in with_branches(model.graph):
         for tensor in graph.initializer:
             found |= _convert(tensor)
         for value in (*graph.input, *graph.output, *graph.value_info):
@@ -64,11 +61,3 @@ def _drop_idle_casts(model: onnx.ModelProto) -> None:
         if node.op_type == "Cast" and to_float and kinds.get(node.input[0]) == TensorProto.FLOAT:
             node.op_type = "Identity"
             del node.attribute[:]
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterable[onnx.GraphProto]:
-    yield graph
-    for node in graph.node:
-        for item in node.attribute:
-            if item.HasField("g"):
-                yield from _graphs(item.g)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from engines import opset
 from engines.errors import ModelError
 from engines.graph import opset_of
+from engines.reading import opset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

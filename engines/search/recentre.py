@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from engines.effects import FLOOR, candidates_of, scores_of
+from engines.search.effects import FLOOR, candidates_of, scores_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from calibration.observe import activations
 from engines.evaluation.accuracy import THRESHOLD
-from engines.graph import producers
+from engines.graph import producers, upwards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -85,6 +85,14 @@ def effects(
     return found
 
 
+def affordable(work: float, multiplications: float, frames: tuple[int, int]) -> int:
+    """Return how many frames to look at for about so much `work`, of so much for each.
+
+    At least and at most `frames`.
+    """
+    return int(min(max(work / max(multiplications, 1.0), frames[0]), frames[1]))
+
+
 def candidates_of(graph: onnx.ModelProto) -> str:
     """Return the scores of all candidates: what the contract's own TopK, the last one, reads.
 
@@ -111,17 +119,12 @@ def _picked(
 
     It is not looked for beyond the operators `up_to`.
     """
-    waiting, seen = [tensor], set()
-    while waiting:
-        name = waiting.pop(0)
-        node = made_by.get(name)
-        if node is None or name in seen or node.op_type in up_to:
-            continue
-        if node.op_type == "TopK":
-            return node
-        seen.add(name)
-        waiting += node.input
-    return None
+
+    def into(node: onnx.NodeProto) -> Iterable[str]:
+        return () if node.op_type in up_to else node.input
+
+    met = upwards(made_by, tensor, into)
+    return next((node for node in met if node.op_type == "TopK"), None)
 
 
 def scores_of(
