@@ -7,26 +7,30 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.errors import PIP
+
 _JETPACK_OF_L4T = {32: 4, 34: 5, 35: 5, 36: 6, 38: 7}
 """Major release of Jetson Linux (`/etc/nv_tegra_release`): major JetPack that carries it."""
 
 OLDEST_JETPACK = 6
 
+_OLDER_NUMPY = f"{PIP} install 'numpy<2', which this OpenCV was compiled for"
+
 _ON_A_JETSON = {
     "opencv": "apt install nvidia-opencv, in an environment made with --system-site-packages",
-    "gstreamer": "pip uninstall opencv-python opencv-python-headless, so that JetPack's is used",
-    "onnxruntime": "pip install onnxruntime",
+    "gstreamer": f"{PIP} uninstall opencv-python opencv-python-headless, so that JetPack's is used",
+    "onnxruntime": f"{PIP} install onnxruntime",
     "tensorrt": "apt install nvidia-tensorrt, in an environment made with --system-site-packages",
-    "pycuda": "PATH=/usr/local/cuda/bin:$PATH pip install pycuda",
+    "pycuda": f"PATH=/usr/local/cuda/bin:$PATH {PIP} install pycuda",
     "nvcc": "apt install nvidia-jetpack",
     "driver": "flash JetPack again: the driver is part of it",
 }
 _ON_A_PC = {
-    "opencv": "pip install 'aisle-edge[cpu]'",
+    "opencv": f"{PIP} install 'aisle-edge[cpu]'",
     "gstreamer": "apt install python3-opencv, in an environment made with --system-site-packages",
-    "onnxruntime": "pip install 'aisle-edge[cpu]'",
+    "onnxruntime": f"{PIP} install 'aisle-edge[cpu]'",
     "tensorrt": "apt install python3-libnvinfer, from NVIDIA's repository",
-    "pycuda": "pip install pycuda (needs the CUDA toolkit)",
+    "pycuda": f"{PIP} install pycuda (needs the CUDA toolkit)",
     "nvcc": "apt install cuda-nvcc-13-0, or of the CUDA release here, from NVIDIA's repository",
     "driver": "install NVIDIA's driver",
 }
@@ -50,8 +54,10 @@ class Board:
         """Whether it is not a JetPack that is too old."""
         return self.jetpack is None or self.jetpack >= OLDEST_JETPACK
 
-    def remedy(self, thing: str) -> str:
-        """Say how to get `thing` on this machine."""
+    def remedy(self, thing: str, trouble: str = "") -> str:
+        """Say how to get `thing` on this machine, if `trouble` is what its import said."""
+        if "numpy.core" in trouble:
+            return _OLDER_NUMPY
         return (_ON_A_JETSON if self.l4t else _ON_A_PC)[thing]
 
     def __str__(self) -> str:

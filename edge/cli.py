@@ -15,7 +15,7 @@ from edge import __version__
 from edge.errors import ConfigError, EdgeError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 COMMANDS = {
     "run": ("edge.service.command", "run the daemon in the foreground"),
@@ -33,28 +33,38 @@ _NOBODY_READS = 128 + signal.SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors of ours become one line on stderr and their exit status.
+    """Run one command; see `guarded`."""
+    words = list(sys.argv[1:] if argv is None else argv)
+
+    def work() -> int:
+        arguments = _parser(words).parse_args(words)
+        status: int = arguments.run(arguments)
+        return status
+
+    return guarded("edge", work)
+
+
+def guarded(program: str, work: Callable[[], int]) -> int:
+    """Return the exit status of what a program does; errors of ours become one line on stderr.
 
     So do a file that this user may not look at, wherever it came up, and an output that is full;
     where nobody reads the output any more, that is the end without a word, as of other programs.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
     _print_whatever_the_locale()
     try:
-        arguments = _parser(words).parse_args(words)
-        status: int = arguments.run(arguments)
+        status = work()
         print(end="", flush=True)
     except BrokenPipeError:
         _write_no_more()
         return _NOBODY_READS
     except OSError as error:
-        print(f"edge: {_of_the_system(error)}", file=sys.stderr)
+        print(f"{program}: {_of_the_system(error)}", file=sys.stderr)
         return StartError.exit_code
     except ConfigError as error:
         print(error, file=sys.stderr)  # each line begins with FILE:LINE, for editors to jump to
         return error.exit_code
     except EdgeError as error:
-        print(f"edge: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED

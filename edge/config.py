@@ -7,6 +7,7 @@ with its line; here is only what a valid configuration is.
 from __future__ import annotations
 
 import socket
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -36,6 +37,7 @@ _NAME_OR_IPV4 = r"[^\s/@:\[\]\x00-\x1f\x7f]+"
 _IPV6 = r"[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%[^\s/@:\[\]\x00-\x1f\x7f]+)?"
 _SMALLEST_POLYGON = 3
 _SMALLEST_AREA = 1e-6
+_IN_ORDER = "list the corners in order around the zone"
 _SECURE_MQTT = 8883
 MOST_THREADS = 256
 """Of inference: more than any board has cores."""
@@ -57,11 +59,24 @@ FilePath = Annotated[Path, AfterValidator(_one_that_can_be)]
 def _distinct_corners(zone: tuple[Point, ...]) -> tuple[Point, ...]:
     if len(set(zone)) < _SMALLEST_POLYGON:
         raise ValueError(f"a zone needs at least 3 different corners, found {len(set(zone))}")
-    following = (*zone[1:], zone[0])
-    twice_area = sum(x * v - u * y for (x, y), (u, v) in zip(zone, following, strict=True))
-    if abs(twice_area) < _SMALLEST_AREA:
-        raise ValueError("the corners enclose no area; list them in order around the zone")
+    sides = list(zip(zone, (*zone[1:], zone[0]), strict=True))
+    if abs(sum(x * v - u * y for (x, y), (u, v) in sides)) < _SMALLEST_AREA:
+        raise ValueError(f"the corners enclose no area; {_IN_ORDER}")
+    for one, other in combinations(sides, 2):
+        if _parts(one, other) and _parts(other, one):
+            raise ValueError(f"the sides {_written(one)} and {_written(other)} cross; {_IN_ORDER}")
     return zone
+
+
+def _parts(side: tuple[Point, Point], other: tuple[Point, Point]) -> bool:
+    """Return whether the other side's ends lie to the left and to the right of this one."""
+    (x, y), (u, v) = side
+    left, right = sorted((u - x) * (b - y) - (v - y) * (a - x) for a, b in other)
+    return left < -_SMALLEST_AREA and right > _SMALLEST_AREA
+
+
+def _written(side: tuple[Point, Point]) -> str:
+    return " to ".join(f"[{x:g}, {y:g}]" for x, y in side)
 
 
 class ProblemAt(ValueError):  # noqa: N818 - reads as what happened

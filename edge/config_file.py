@@ -86,7 +86,8 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             raw = file.read(_LARGEST + 1)
     except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
+        hint = "give the configuration's path, and let this user read it"
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}; {hint}"]) from None
     if len(raw) > _LARGEST:
         raise ConfigError([f"{path}: larger than {_LARGEST} bytes; this is no configuration"])
     try:

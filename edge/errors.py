@@ -19,6 +19,12 @@ Build-time errors hang below `EdgeError` too: see `engines.errors`.
 
 from __future__ import annotations
 
+import shlex
+import sys
+
+PIP = f"{shlex.quote(sys.executable)} -m pip"
+"""The pip of the environment that we run in: what another one installs is not seen here."""
+
 
 class EdgeError(Exception):
     """Base of every error we raise on purpose: one line, and the next step.

@@ -53,6 +53,8 @@ def check_folder(source: Source) -> None:
 class ImagesReader(Reader):
     """Reads a folder's pictures by name; one that cannot be read is named, counted and skipped.
 
+    In a loop each round has what the folder then holds.
+
     Media time is the picture's number over `fps`; without one every picture is a second of its own,
     so that a budget of at least one frame per second looks at each.
     """
@@ -70,9 +72,9 @@ class ImagesReader(Reader):
     def grab(self) -> float:
         """Read the next picture that can be read."""
         while True:
-            if self._next and self._next % len(self._paths) == 0:
+            if self._next == len(self._paths):
                 self._turn_over()
-            path = self._paths[self._next % len(self._paths)]
+            path = self._paths[self._next]
             self._next += 1
             mark = _mark_of(path)
             if path in self.skipped and self.skipped[path] == mark:
@@ -112,6 +114,7 @@ class ImagesReader(Reader):
                 "check the folder",
             )
         self._good_before = self._good
+        self._paths, self._next = list_images(Path(self._source.target)), 0
 
 
 def _mark_of(path: Path) -> _Mark | None:

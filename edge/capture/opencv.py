@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from edge.errors import MissingPackage
+from edge.board import this_board
+from edge.errors import PIP, MissingPackage
 
-_JETSON = Path("/etc/nv_tegra_release")
 _FROM_JETPACK = (
     "on a Jetson: sudo apt install nvidia-opencv (or python3-opencv), in a virtual "
     "environment made with --system-site-packages; a wheel from pip has no GStreamer"
@@ -29,7 +29,7 @@ def import_cv2() -> Any:  # noqa: ANN401 - a module
     except ImportError as error:
         raise MissingPackage(
             f"OpenCV is needed for cameras and pictures and cannot be imported ({error})",
-            _FROM_JETPACK if _JETSON.exists() else "pip install 'aisle-edge[cpu]'",
+            this_board().remedy("opencv", str(error)),
         ) from error
     # It may have been loaded before us. OpenCV 5 has no more setLogLevel, 4.6 has nothing else.
     (getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)(0)
@@ -54,6 +54,6 @@ def require_backend(backend: str, needed_for: str) -> int:
 
 _REMEDY = {
     "GSTREAMER": f"{_FROM_JETPACK}; on Debian or Ubuntu: sudo apt install python3-opencv",
-    "FFMPEG": "use a gst:// pipeline instead, or pip install 'aisle-edge[cpu]'",
-    "V4L2": "use a gst:// pipeline with v4l2src instead, or pip install 'aisle-edge[cpu]'",
+    "FFMPEG": f"use a gst:// pipeline instead, or {PIP} install 'aisle-edge[cpu]'",
+    "V4L2": f"use a gst:// pipeline with v4l2src instead, or {PIP} install 'aisle-edge[cpu]'",
 }

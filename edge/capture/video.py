@@ -42,6 +42,11 @@ _BACKENDS = {
 }
 _SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 _TRUNCATED = 0.9
+_DAMAGED_AT_MOST = 250
+"""Pictures in a row that cannot be decoded, before a file counts as over."""
+_JUMP_S = 10.0
+_JUMP_INTERVALS = 5
+"""Where its time jumps ahead by more than both a recording was spliced, and is not waited for."""
 _MARGIN_S = 0.2
 _OPENING = threading.Lock()
 """OpenCV opens one source after the other with FFmpeg, all cameras of a process in one line: here
@@ -84,6 +89,7 @@ class VideoReader(Reader):
         self._capture = self._open()
         self._interval_s = 1 / _sane_fps(self._capture.get(self._cv2.CAP_PROP_FPS))
         self._grabbed = 0
+        self._said: set[str] = set()
         self._offset_s = 0.0
         self._first_ms = 0.0
         self._time_s = -self._interval_s
@@ -97,16 +103,11 @@ class VideoReader(Reader):
         if not self._source.recorded and (timed_out or not got):
             what = f"no picture for {READ_TIMEOUT_S:.0f} s" if timed_out else "the stream broke off"
             raise CaptureError(f"{self._source}: {what}")
-        if not got:
+        if not got and not self._past_damage():
             self._turn_over()
         self._grabbed += 1
-        position_s = self._offset_s + self._position_ms() / 1000
-        if self._grabbed == 1:
-            self._first_ms = self._position_ms()
-        if self._grabbed == 1 or position_s <= self._time_s:
-            position_s = self._time_s + self._interval_s
-        self._time_s = position_s
-        return position_s
+        self._time_s = self._media_time_s()
+        return self._time_s
 
     def retrieve(self) -> Image:
         """Decode the grabbed picture into an array of its own."""
@@ -135,10 +136,39 @@ class VideoReader(Reader):
             _configure(cv2, capture, source)
         return capture
 
+    def _media_time_s(self) -> float:
+        """Return the time of the picture in hand, which is always after the one before it."""
+        position_s = self._offset_s + self._position_ms() / 1000
+        following_s = self._time_s + self._interval_s
+        if self._grabbed == 1:
+            self._first_ms = self._position_ms()
+            return following_s
+        gap_s = position_s - following_s
+        if self._source.realtime and gap_s > max(_JUMP_S, _JUMP_INTERVALS * self._interval_s):
+            self._say_once("its time jumps ahead; it is played on without the gap")
+            self._offset_s -= gap_s
+            return following_s
+        return position_s if position_s > self._time_s else following_s
+
+    def _past_damage(self) -> bool:
+        """Go on behind what cannot be decoded of a file; return whether a picture is there.
+
+        OpenCV says the same of one damaged picture as of the end; at the end this takes 2 ms.
+        """
+        if not any(self._capture.grab() for _ in range(_DAMAGED_AT_MOST)):
+            return False
+        self._say_once("it is damaged: pictures that cannot be decoded are skipped; replace it")
+        return True
+
+    def _say_once(self, what: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            log.warning("%s: after %d pictures: %s", self._source, self._grabbed, what)
+
     def _turn_over(self) -> None:
         """Come back to a file's beginning, or say that it has ended."""
         expected = self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)
-        if not self._offset_s and self._grabbed < expected * _TRUNCATED:
+        if 0 < self._grabbed < expected * _TRUNCATED and not self._offset_s:
             log.warning(
                 "%s: ended after %d of about %d frames: it is damaged or cut off",
                 self._source,
@@ -151,7 +181,7 @@ class VideoReader(Reader):
         if not self._rewound():
             self._capture.release()
             self._capture = self._open()
-            if not self._capture.grab():
+            if not self._capture.grab() and not self._past_damage():
                 raise CaptureError(f"{self._source}: no picture at its beginning any more")
 
     def _rewound(self) -> bool:

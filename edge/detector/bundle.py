@@ -173,11 +173,17 @@ def _read_passport(path: Path) -> Passport:
     try:
         return Passport.model_validate_json((path / PASSPORT).read_bytes())
     except OSError as error:
-        raise BundleError(f"{path / PASSPORT}: {error.strerror}", _REBUILD) from error
+        raise _unreadable(path / PASSPORT, error) from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]) or "file"
         raise BundleError(f"{path / PASSPORT}: {key}: {first['msg']}", _REBUILD) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    forbidden = isinstance(error, PermissionError)
+    remedy = "let this user read it, as with chown -R on the bundle"
+    return BundleError(f"{path}: {error.strerror}", remedy if forbidden else _REBUILD)
 
 
 def _check_file(path: Path, name: str, expected: str) -> None:
@@ -189,7 +195,7 @@ def _check_file(path: Path, name: str, expected: str) -> None:
     try:
         found = sha256_of(path / name)
     except OSError as error:
-        raise BundleError(f"{path / name}: {error.strerror}", _REBUILD) from error
+        raise _unreadable(path / name, error) from error
     if found != expected:
         raise BundleError(
             f"{path / name}: sha256 {found[:12]}… is not the passport's {expected[:12]}…", _REBUILD

@@ -87,6 +87,7 @@ def hold_to_golden(bundle: Bundle, runtime: Runtime, part: str) -> GoldenResult:
         raw = runtime.infer(golden.frames[index : index + 1])
         times.append(time.perf_counter() - started)
         pairs.append((_slots(golden.expected, index), _slots(raw, 0)))
+    _require_names(bundle, [found for _, found in pairs])
     result = GoldenResult(
         frames=len(pairs),
         kept=agreement([(r, _near(f, threshold)) for r, f in pairs], threshold).recall,
@@ -96,6 +97,17 @@ def hold_to_golden(bundle: Bundle, runtime: Runtime, part: str) -> GoldenResult:
     )
     _judge(bundle, runtime, result)
     return result
+
+
+def _require_names(bundle: Bundle, found: list[Detections]) -> None:
+    named = len(bundle.labels)
+    most = max((int(one.labels.max()) + 1 for one in found if len(one)), default=0)
+    if most > named:
+        raise BundleError(
+            f"{bundle.path}: its passport names {named} labels, its model detects at least {most}",
+            "give every label its name again, in the model's order; what shall not count is left "
+            "out in an aisle's labels",
+        )
 
 
 def _near(found: Detections, threshold: float) -> Detections:

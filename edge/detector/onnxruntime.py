@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge.errors import MissingPackage, RuntimeFailure
+from edge.errors import PIP, MissingPackage, RuntimeFailure
 
 from .runtime import Pending, RawDetections, Runtime, nobody
 
@@ -89,7 +89,7 @@ class OnnxRuntime(Runtime):
             import onnxruntime
         except ImportError as error:
             raise MissingPackage(
-                f"onnxruntime is not installed ({error})", "pip install 'aisle-edge[cpu]'"
+                f"onnxruntime is not installed ({error})", f"{PIP} install 'aisle-edge[cpu]'"
             ) from error
         options = onnxruntime.SessionOptions()
         # Each frame under way brings its own thread; the session's other threads help all of them.

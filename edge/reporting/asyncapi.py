@@ -35,9 +35,14 @@ Every message but status carries seq, the device's one sequence. A subscriber th
 2. Drop a message whose id it has seen: at least once is what is promised.
 3. Expect every seq from status.first_seq on, over restarts of the device too. What is missing and
    not named in a gap message is still to come; messages are sent again in order.
-4. Treat visibility unknown as not known, never as empty.
+4. Treat visibility unknown as not known, never as empty; so too every aisle of a device whose
+   status is offline, or missing: the broker still retains what it last knew. After a power or
+   network cut the broker takes about 30 s to say offline.
+5. An empty payload clears a retained topic: that aisle, camera or device is no longer configured.
 
-On one topic, of two states the one with the higher seq is the newer.
+On one topic, of two states the one with the higher seq is the newer. A new outbox begins at the
+clock's milliseconds, above the old one. The sequence is the outbox's: a device whose site or name
+was changed goes on with the numbers that it had under the old one.
 """
 
 

@@ -60,6 +60,10 @@ _BY_KIND: tuple[tuple[type[BaseException], Trouble], ...] = (
         ConnectionRefusedError,
         Trouble("nothing listens there", "start the broker, or correct mqtt.host, mqtt.port"),
     ),
+    (
+        ConnectionResetError,
+        Trouble("it broke the connection off", "is mqtt.port right, and does it speak TLS there?"),
+    ),
 )
 
 

@@ -65,7 +65,7 @@ class Numbered(Message):
 
 
 class StatusMessage(Message):
-    """Whether the device is there. Retained; written at every connect, and by the Last Will.
+    """Whether the device is there. Retained; at every connect, every minute, and by the Last Will.
 
     It is outside the sequence (no seq): it is about the connection, not about the aisles.
     """

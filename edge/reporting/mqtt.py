@@ -105,7 +105,10 @@ class Link:
             self._move_bytes()
         finally:
             self._close()
-        end = self._end or Trouble("the connection was lost", "look at the broker and the network")
+        # mosquitto hangs up on the one of two clients of the same name without a word.
+        name = self._dial.client_id
+        hint = f"look at the broker, the network, and for another client that is {name!r}"
+        end = self._end or Trouble("the connection was lost", hint)
         if not self.was_up:
             raise NotConnected(self._why_not())
         return end

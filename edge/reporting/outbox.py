@@ -137,6 +137,7 @@ class Outbox:
                 self._path,
                 len(self._held.items),
             )
+            self._held.items = []
         self._store.close()
 
     def _due_on_disk(self, after: int, limit: int) -> list[Letter]:

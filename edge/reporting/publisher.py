@@ -42,7 +42,6 @@ class _InFlight:
 class Progress:
     """What happened since the last look. `start_over`: send everything that waits once more."""
 
-    came_up: bool = False
     start_over: bool = False
     acknowledged: list[int] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
@@ -154,7 +153,7 @@ class Publisher:
                 self._forget_link()
                 self._link, self._window = event.link, event.window
                 self._heard_at = time.monotonic()
-                progress.came_up = progress.start_over = True
+                progress.start_over = True
             elif isinstance(event, Down) and event.link == self._link:
                 self._forget_link()
             elif isinstance(event, Acknowledged) and event.link == self._link:
@@ -219,6 +218,9 @@ class Publisher:
             _log.error("%s: %s; correct the broker's access list", what, event.error)
 
     def _take_as_done(self, sent: _InFlight, progress: Progress) -> None:
+        self._refused_topics.discard(sent.topic)
+        if not self._refused_topics:
+            self._refused_delay_s = _REFUSED_FIRST_S
         if sent.kind == "clearing":
             progress.cleared.append(sent.topic)
         if sent.letter is None:
@@ -227,9 +229,6 @@ class Publisher:
         if sent.kind == "letter":
             progress.acknowledged.append(sent.letter.seq)
         self._newest[sent.topic] = max(sent.letter.seq, self._newest.get(sent.topic, 0))
-        self._refused_topics.discard(sent.topic)
-        if not self._refused_topics:
-            self._refused_delay_s = _REFUSED_FIRST_S
 
     def _put_off(self, sent: _InFlight, error: str) -> None:
         self._refused_topics.add(sent.topic)

@@ -206,7 +206,6 @@ class Reporter:
         self._acknowledged += len(progress.acknowledged)
         if progress.start_over:
             self._sent_up_to = 0
-        if progress.came_up:
             self._status_at = 0.0
         if progress.cleared:
             outbox.forget_retained(progress.cleared)

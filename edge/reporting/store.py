@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .shedding import runs
 
@@ -71,18 +71,20 @@ class Store:
     """
 
     def __init__(self, path: Path, max_mb: float, fresh_seq: int) -> None:
+        self.first_seq: int
+        self.next_seq: int
+        self.count: int
+        self._retained: set[str]
         self._db = sqlite3.connect(path, timeout=2.0, isolation_level=None)
+        self._db.text_factory = _text
         try:
             self._prepare(max_mb, fresh_seq)
-        except BaseException:
+            self._read_what_is_there()
+        except BaseException as error:
             self._db.close()
+            if isinstance(error, UnicodeDecodeError):  # SQLite's own message quotes the file
+                raise sqlite3.DatabaseError("its schema is no text") from error
             raise
-        self.first_seq: int
-        self.first_seq, stored = self._db.execute("SELECT * FROM sequence").fetchone()
-        count, newest = self._db.execute("SELECT count(*), max(seq) FROM letter").fetchone()
-        self.next_seq: int = max(stored, (newest or 0) + 1)
-        self.count: int = count
-        self._retained = {topic for (topic,) in self._db.execute("SELECT topic FROM retained")}
 
     @property
     def retained(self) -> frozenset[str]:
@@ -126,7 +128,10 @@ class Store:
             "LIMIT ?",
             (after, limit),
         )
-        return [Letter(seq, kind, topic, bool(r), body) for seq, kind, topic, r, body in rows]
+        return [
+            Letter(seq, kind, topic, bool(retain), payload)
+            for seq, kind, topic, retain, payload in _rows(rows, int, str, str, int, bytes)
+        ]
 
     def delete(self, seqs: Iterable[int]) -> None:
         """Remove letters that the broker has; a power cut may undo that, not damage anything."""
@@ -152,9 +157,8 @@ class Store:
 
     def shed_runs(self, limit: int) -> list[tuple[int, int]]:
         """Return the oldest runs of shed seqs, (first, last), that no gap message names yet."""
-        return self._db.execute(
-            "SELECT first, last FROM shed ORDER BY first LIMIT ?", (limit,)
-        ).fetchall()
+        found = self._db.execute("SELECT first, last FROM shed ORDER BY first LIMIT ?", (limit,))
+        return [(first, last) for first, last in _rows(found, int, int)]
 
     def insert_gap(self, gap: Letter, named: Sequence[tuple[int, int]]) -> None:
         """Put a gap message on the disk and forget the runs that it names, as one transaction."""
@@ -171,6 +175,16 @@ class Store:
     def shrink_log(self) -> None:
         """Fold the write-ahead log into the file, which gives its space back to a full disk."""
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _read_what_is_there(self) -> None:
+        db = self._db
+        sequence = list(_rows(db.execute("SELECT * FROM sequence"), int, int))
+        if len(sequence) != 1:
+            raise sqlite3.DatabaseError("it has lost count of its messages")
+        self.first_seq, stored = sequence[0]
+        self.count, newest = db.execute("SELECT count(*), max(seq) FROM letter").fetchone()
+        self.next_seq = max(stored, (newest or 0) + 1)
+        self._retained = {topic for (topic,) in _rows(db.execute("SELECT * FROM retained"), str)}
 
     def _prepare(self, max_mb: float, fresh_seq: int) -> None:
         db = self._db
@@ -244,3 +258,19 @@ class Store:
                 self._db.execute("DELETE FROM shed WHERE first = ?", (last + 1,))
             end = after[0] if after else last
             self._db.execute("INSERT OR REPLACE INTO shed VALUES (?, ?)", (start, end))
+
+
+def _text(raw: bytes) -> str:
+    # sqlite3 would raise an OperationalError, as if the disk were at fault.
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        raise sqlite3.DatabaseError("text that is no UTF-8") from None
+
+
+def _rows(found: Iterable[tuple[Any, ...]], *types: type) -> Iterator[tuple[Any, ...]]:
+    """Hand on the rows of a query; damage may have made anything of them, and SQLite lets it."""
+    for row in found:
+        if tuple(map(type, row)) != types:
+            raise sqlite3.DatabaseError("a row that nobody has written")
+        yield row

@@ -83,11 +83,11 @@ class Actions:
 
     def _snapshot(self, request: SnapshotRequest) -> dict[str, Any]:
         frame = self._next_frame(self._which(request.camera))
-        stamp, found = frame.stamp, None
-        image = frame.image
+        stamp, image, objects = frame.stamp, frame.image, None
         if request.boxes and stamp.blindness is None:
             found = self._detect(frame)
             image = draw(image, found, self._bundle.labels)
+            objects = self._composer.objects(found, stamp.resolution_wh)
         jpeg, (width, height) = encode(image, JPEG_MOST)
         return {
             "camera": stamp.camera,
@@ -98,7 +98,7 @@ class Actions:
                 "height": stamp.resolution_wh[1],
             },
             "reason": stamp.blindness.value if stamp.blindness else None,
-            "objects": found and self._composer.objects(found, stamp.resolution_wh),
+            "objects": objects,
             "content_type": "image/jpeg",
             "width": width,
             "height": height,

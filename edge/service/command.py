@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from edge import __version__
 from edge.config_file import read_config_file
 from edge.detector.bundle import load_bundle
-from edge.errors import BrokerRefused, EdgeError, StartError
+from edge.errors import BrokerRefused, EdgeError, RuntimeFailure, StartError
 
 from .daemon import Daemon, compose_for
+from .log import LogWriter
 from .signals import Signals
 from .systemd import notify, watchdog_interval_s
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.1
+HUNG_S = 40.0
+"""Longer than systemd's watchdog in deploy/ waits: this is for where there is no systemd."""
 _BACK = "the configuration before it is in service again"
 
 
@@ -136,17 +139,14 @@ def _read(path: Path) -> _Plan:
 
 def _supervise(daemon: Daemon, signals: Signals, path: Path) -> _Plan | None:
     """Watch over a running daemon; return what to run after it, or None: nothing."""
-    watchdog_s = watchdog_interval_s()
-    fed_at, was_ready = 0.0, False
+    watch, was_ready = _Watch(daemon), False
     while not signals.stop:
         daemon.check()
         if daemon.ready and not was_ready:
             was_ready = True
             notify("READY=1", "STATUS=running")
             log.info("ready")
-        if watchdog_s is not None and time.monotonic() - fed_at >= min(watchdog_s, 1.0):
-            fed_at = time.monotonic()
-            _feed(daemon)
+        watch.look()
         if signals.take_reload():
             plan = _reread(path, signals)
             if plan is not None:
@@ -156,12 +156,34 @@ def _supervise(daemon: Daemon, signals: Signals, path: Path) -> _Plan | None:
     return None
 
 
-def _feed(daemon: Daemon) -> None:
-    stuck = daemon.stuck()
-    if stuck:
-        log.error("threads hang: %s; the watchdog is not fed, systemd will restart us", stuck)
-    else:
-        notify("WATCHDOG=1")
+class _Watch:
+    """Feeds systemd's watchdog while the threads get on; ends a daemon in which they do not."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._every_s = min(watchdog_interval_s() or 1.0, 1.0)
+        self._looked_at = 0.0
+        self._hung_at: float | None = None
+
+    def look(self) -> None:
+        """Look after the threads, once a second; raises `RuntimeFailure` where only that helps."""
+        now = time.monotonic()
+        if now - self._looked_at < self._every_s:
+            return
+        self._looked_at = now
+        stuck = ", ".join(self._daemon.stuck())
+        if not stuck:
+            self._hung_at = None
+            notify("WATCHDOG=1")
+        elif self._hung_at is None:
+            self._hung_at = now
+            log.error("threads hang: %s; unless they go on, a restart has to help", stuck)
+        elif now - self._hung_at > HUNG_S:
+            raise RuntimeFailure(
+                f"threads hang: {stuck}",
+                "start it again; if they hang again look at the runtime (`edge verify`) and at "
+                "the outbox's disk",
+            )
 
 
 def _reread(path: Path, signals: Signals) -> _Plan | None:
@@ -180,8 +202,10 @@ def _reread(path: Path, signals: Signals) -> _Plan | None:
 def _log_to_stderr() -> None:
     under_systemd = "JOURNAL_STREAM" in os.environ
     when = "" if under_systemd else "%(asctime)s "
+    # Where the shell closed it, another file may have its number.
+    writer = LogWriter(None if sys.stderr is None else sys.stderr.fileno())
     logging.basicConfig(
-        stream=sys.stderr,
+        handlers=[writer],
         level=logging.INFO,
         format=f"{when}%(levelname)s %(name)s: %(message)s",
     )

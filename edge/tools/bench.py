@@ -49,8 +49,8 @@ LEFT = ((0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0))
 RIGHT = ((0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0))
 ROUND_S = 0.25
 """The report thread's own pace, as in the daemon."""
-FRAME_S = 5.0
-"""Longest wait for a source's next frame."""
+FRAME_S = 10.0
+"""Longest wait for a source's next frame: an RTSP camera may take that long to open."""
 KEPT = 8
 """The pipeline's last frames, on which the bare session runs."""
 

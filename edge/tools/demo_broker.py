@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from edge.errors import MissingPackage, StartError
+from edge.errors import PIP, MissingPackage, StartError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def broker_command(port: int, folder: Path) -> tuple[str, list[str]]:
         return "amqtt", [sys.executable, "-m", __name__, str(port)]
     raise MissingPackage(
         "no MQTT broker here, neither mosquitto nor amqtt",
-        "apt install mosquitto, or pip install 'aisle-edge[demo]'",
+        f"apt install mosquitto, or {PIP} install 'aisle-edge[demo]'",
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge.capture.source import Kind, parse_source
 from edge.detector.bundle import load_bundle
-from edge.errors import BundleError
+from edge.errors import PIP, BundleError
 from edge.tools.finding import Finding, ProbeFailed, Verdict, ask
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def opencv(board: Board, config: Config | None) -> Finding:
     try:
         version, gstreamer, ffmpeg = ask(_OPENCV)
     except ProbeFailed as error:
-        remedy = board.remedy("opencv")
+        remedy = board.remedy("opencv", str(error))
         return Finding("OpenCV", Verdict.FAILS, str(error), "every camera", remedy)
     found = f"{version}, {_with('GStreamer', gstreamer)}, {_with('FFmpeg', ffmpeg)}"
     if gstreamer:
@@ -196,7 +196,7 @@ def demo_broker() -> Finding:
         Verdict.NOT_HERE,
         "not installed",
         "edge demo, which else needs amqtt",
-        "apt install mosquitto, or pip install 'aisle-edge[demo]'",
+        f"apt install mosquitto, or {PIP} install 'aisle-edge[demo]'",
     )
 
 

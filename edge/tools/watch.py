@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 from uuid6 import uuid7
@@ -28,7 +28,7 @@ from edge.reporting.connection import Connection
 from edge.reporting.link import Arrived
 from edge.reporting.topics import everything_below
 
-from .watch_board import Board, plain
+from .watch_board import Board, Fitted, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,12 +117,12 @@ class _Watch:
         while self._arrived:
             yield self._arrived.popleft()
 
-    def render(self, width: int) -> RenderableType:
-        """Take in what waits and return the whole screen."""
+    def render(self, width: int) -> tuple[RenderableType, Text]:
+        """Take in what waits and return the board and the line below it."""
         for message in self.arrived():
             self.board.take(message.topic, message.payload)
         now = datetime.now(timezone.utc)
-        return Group(self.board.render(width, now), self._footer())
+        return self.board.render(width, now), self._footer()
 
     def _hear(self, event: Event) -> None:
         if not isinstance(event, Arrived):
@@ -185,18 +185,18 @@ def _show(watch: _Watch) -> int:
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
-                live.update(watch.render(console.width), refresh=True)
+                live.update(Fitted(*watch.render(console.width)), refresh=True)
                 time.sleep(_REDRAW_S)
         except KeyboardInterrupt:
             pass  # the usual way to end; the table is left on the screen below
-    console.print(watch.render(console.width))
+    console.print(*watch.render(console.width), sep="\n")
     return 0
 
 
 def _print_once(watch: _Watch) -> int:
     time.sleep(_RETAINED_S)
     console = Console()
-    console.print(watch.render(console.width))
+    console.print(*watch.render(console.width), sep="\n")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from rich.console import Group
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +27,7 @@ from edge.reporting.messages import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 _MOST_PLACES = 5000
 """Topics remembered; a site has tens."""
@@ -164,6 +165,28 @@ class Board:
 
     def _places(self, what: str) -> list[Place]:
         return sorted({place for place, _ in self.newest if place[2:3] == (what,)})
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The board, cut to the terminal's height and saying so, above a footer that always shows."""
+
+    board: RenderableType
+    footer: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield as many lines as the terminal has."""
+        endless = options.update(height=None)
+        lines = console.render_lines(self.board, endless)
+        footer = console.render_lines(self.footer, endless)
+        room = max(1, console.height - len(footer))
+        if len(lines) > room:
+            more = f"… {len(lines) - room + 1} more lines: a higher window, or edge watch --once"
+            note = Text(more, style="yellow", no_wrap=True, overflow="ellipsis")
+            lines[room - 1 :] = console.render_lines(note, endless)
+        for line in lines + footer:
+            yield from line
+            yield Segment.line()
 
 
 def ago(moment: str, now: datetime) -> str:

@@ -14,9 +14,9 @@ from .stock import Stocker, Timeline
 
 if TYPE_CHECKING:
     from .options import WorldOptions
+    from .painter import Spot
     from .products import Product
     from .rack import Rack
-    from .solids import Spot
     from .stock import Block
     from .styles import Picker
     from .views import Site

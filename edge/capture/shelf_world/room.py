@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .solids import Painter, Spot
+from .painter import Painter, Spot
 from .surfaces import edges_of, lying, standing, uneven
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from edge.frame import Image
 
     from .camera_optics import Points
+    from .painter import Painter
     from .products import Product
     from .profiles import Profile
-    from .solids import Painter
 
 _FIXED_POINT_STEPS = 4
 _HEIGHTS = 8

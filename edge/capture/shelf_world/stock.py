@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .painter import Spot
 from .rack import POST_M
-from .solids import Spot
 from .splits import LABELS
 
 if TYPE_CHECKING:

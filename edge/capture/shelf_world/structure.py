@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .painter import Painter, Spot
 from .prints import bar_code, fill, write
 from .rack import POST_M
-from .solids import Painter, Spot
 from .surfaces import edges_of, lying, plain, standing, uneven
 
 if TYPE_CHECKING:
