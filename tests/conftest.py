@@ -24,6 +24,9 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# As `edge` does; here tests may import ONNX Runtime before it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 _RTSP = (
     "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
 )
@@ -103,6 +106,18 @@ def mosquitto() -> str:
     return shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 
+def _keep_to_one_core() -> None:
+    """Have each of the workers that run side by side, with what it starts, on a core of its own.
+
+    A build takes all the cores it sees: four of them beside each other need twice the time, and
+    what they leave no time for is late.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Let a test say what it needs: `@pytest.mark.needs("mosquitto")`.
 
@@ -110,6 +125,7 @@ def pytest_configure(config: pytest.Config) -> None:
     the tests that press it need a default.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _keep_to_one_core()
     config.addinivalue_line("markers", "needs(*names): skip, or fail in CI, without them")
 
 

@@ -22,7 +22,7 @@ from engines.evaluation.location import Location, recall_by_place
 from engines.evaluation.moved_scenes import Followed
 from engines.evaluation.places import Count, Places
 from engines.evaluation.promise import Promise
-from engines.search import KeptLayer, Searched
+from engines.search.layers import KeptLayer, Searched
 from tests.calibration_network import SIZE, frames, network
 
 HOSTILE = "can <script>alert(document.title)</script> \" onload='boom()' & more"

@@ -62,6 +62,6 @@ def test_a_recording_that_ends_is_one_line_with_the_remedy(video):
     done = bench(f"file://{video}", "--seconds", "30")
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
-        "edge: no frame within 5 s: the recording is at its end; "
+        "edge: no frame within 10 s: the recording is at its end; "
         "give a source that goes on, for example file:///video.mp4?loop=1\n"
     )

@@ -171,10 +171,10 @@ def test_a_file_played_in_real_time_takes_its_time(clip):
     began = time.monotonic()
     frames, _ = play(clip.as_uri() + "?realtime=1", fps=10)
 
-    assert 2.8 < time.monotonic() - began < 6
-    assert len(frames) == pytest.approx(30, abs=3)
+    assert time.monotonic() - began > 2.8
+    assert len(frames) == 30
     gaps = np.diff([frame.stamp.monotonic_s for frame in frames])
-    assert np.median(gaps) == pytest.approx(0.1, abs=0.02)
+    assert np.median(gaps) > 0.08, "spread over that time, not in heaps"
 
 
 def test_a_file_cut_off_midway_is_played_up_to_there_and_that_is_said(clip, tmp_path, caplog):

@@ -1,7 +1,9 @@
 """A bundle is trusted only when every byte of it is what its passport says, and it detects."""
 
+import errno
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,12 +78,38 @@ def test_a_path_that_cannot_be_looked_at_is_named_with_the_reason(bundle):
         load_bundle(bundle / ("x" * 300))
 
 
+@pytest.mark.parametrize("name", ["bundle.json", "model.onnx"])
+def test_a_file_that_this_user_may_not_read_is_not_asked_to_be_built_again(
+    bundle, monkeypatch, name
+):
+    opened = Path.open
+
+    def forbid(path, *how, **more):
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", forbid)
+    with pytest.raises(BundleError, match=rf"{name}: Permission denied; let this user read it"):
+        load_bundle(bundle)
+
+
 @pytest.mark.parametrize("gain", [0.0, 0.5])
 def test_a_bundle_that_no_longer_detects_fails_its_golden(tmp_path, gain):
     loaded = load_bundle(write_bundle(tmp_path / "b", gain=gain))
     with (
         choose_engine(loaded, "auto", 1).runtime as runtime,
         pytest.raises(BundleError, match="fails its golden on onnxruntime"),
+    ):
+        hold_to_golden(loaded, runtime, "model.onnx")
+
+
+def test_a_passport_with_fewer_labels_than_the_model_detects_is_refused(bundle):
+    rewrite(bundle, labels=LABELS[:1])
+    loaded = load_bundle(bundle)
+    with (
+        choose_engine(loaded, "auto", 1).runtime as runtime,
+        pytest.raises(BundleError, match=r"names 1 labels, its model detects at least \d; give"),
     ):
         hold_to_golden(loaded, runtime, "model.onnx")
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from edge.board import Board
 from edge.capture import opencv
 from edge.capture.opencv import import_cv2, require_backend
 from edge.errors import MissingPackage
@@ -22,17 +23,29 @@ def fake_cv2(version="4.8.0", backends=()):
 
 
 @pytest.mark.parametrize(
-    ("is_jetson", "says"),
-    [(False, "pip install 'aisle-edge[cpu]'"), (True, "sudo apt install nvidia-opencv")],
+    ("l4t", "says"),
+    [(None, "pip install 'aisle-edge[cpu]'"), ("36.4", "apt install nvidia-opencv")],
 )
-def test_a_missing_opencv_is_told_with_what_to_install(monkeypatch, tmp_path, is_jetson, says):
+def test_a_missing_opencv_is_told_with_what_to_install(monkeypatch, l4t, says):
     monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.setattr(opencv, "_JETSON", tmp_path if is_jetson else tmp_path / "no")
+    monkeypatch.setattr(opencv, "this_board", lambda: Board("board", l4t))
 
     with pytest.raises(MissingPackage) as missing:
         import_cv2()
     assert says in missing.value.hint
-    assert is_jetson or "apt" not in missing.value.hint
+    assert l4t or "apt" not in missing.value.hint
+
+
+@pytest.mark.parametrize("l4t", [None, "36.4"])
+def test_an_opencv_of_numpy_1_beside_numpy_2_needs_the_older_one(monkeypatch, l4t):
+    def refuse(name):
+        raise ImportError("numpy.core.multiarray failed to import")
+
+    monkeypatch.setattr(opencv.importlib, "import_module", refuse)
+    monkeypatch.setattr(opencv, "this_board", lambda: Board("board", l4t))
+
+    with pytest.raises(MissingPackage, match=r"multiarray.*; .* -m pip install 'numpy<2'"):
+        import_cv2()
 
 
 def test_an_opencv_without_gstreamer_is_named_with_where_it_comes_from(monkeypatch):

@@ -69,7 +69,8 @@ ONE_MISTAKE = [
     ('{id: "07"}', '{id: "07", threshold: [0.4]}', "5: cameras[0].aisles[0].threshold: expected a score from 0 to 1, or one per label as `label: score` lines, found a list"),
     ('{id: "07"}', '{id: "07", anchor: top}', "5: cameras[0].aisles[0].anchor: expected bottom-center or center, found 'top'"),
     ('{id: "07"}', '{id: "07", zone: [[0, 0], [1, 1]]}', "5: cameras[0].aisles[0].zone: a zone needs at least 3 different corners, found 2"),
-    ('{id: "07"}', '{id: "07", zone: [[0, 0], [0.5, 0.5], [1, 1]]}', "5: cameras[0].aisles[0].zone: the corners enclose no area; list them in order around the zone"),
+    ('{id: "07"}', '{id: "07", zone: [[0, 0], [0.5, 0.5], [1, 1]]}', "5: cameras[0].aisles[0].zone: the corners enclose no area; list the corners in order around the zone"),
+    ('{id: "07"}', '{id: "07", zone: [[0, 0], [0.62, 0], [0, 1], [0.55, 1]]}', "5: cameras[0].aisles[0].zone: the sides [0.62, 0] to [0, 1] and [0.55, 1] to [0, 0] cross; list the corners in order around the zone"),
     ('{id: "07"}', '{id: "07", zone: [[0, 0], [1280, 0], [1280, 720]]}', "5: cameras[0].aisles[0].zone[1]: expected a corner [x, y], fractions of the frame from 0 to 1, found [1280, 0]"),
     ('{id: "07"}', '{id: "07", zone: [[0, 0], [1], [1, 1]]}', "5: cameras[0].aisles[0].zone[1]: expected a corner [x, y], fractions of the frame from 0 to 1, found [1]"),
     ("mqtt: {host: broker.north}", "mqtt: {host: broker.north, port: '1883'}", "6: mqtt.port: expected a whole number, found '1883'; write it without quotes"),
@@ -138,7 +139,9 @@ def test_what_is_no_configuration_is_refused_with_its_line(problems, text, probl
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
+    with pytest.raises(
+        ConfigError, match=r"nowhere\.yaml: cannot be read: No such file .*; give the"
+    ):
         load_config(tmp_path / "nowhere.yaml")
 
 

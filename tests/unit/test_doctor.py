@@ -68,6 +68,12 @@ def test_a_cpu_without_the_int8_dot_product_is_a_warning(tmp_path, cpuinfo, verd
     assert probes.processor(tmp_path / "cpuinfo").verdict is verdict
 
 
+def test_the_remedy_of_an_opencv_of_numpy_1_is_numpy_1(monkeypatch):
+    monkeypatch.setattr(probes, "ask", refuse("ImportError: numpy.core.multiarray failed"))
+
+    assert "install 'numpy<2'" in probes.opencv(ORIN, None).remedy
+
+
 @pytest.mark.parametrize(("board", "remedy"), [(ORIN, "apt install nvidia-opencv"), (PC, "[cpu]")])
 def test_the_remedy_is_the_one_of_this_board(monkeypatch, board, remedy):
     monkeypatch.setattr(probes, "ask", refuse("No module named 'cv2'"))

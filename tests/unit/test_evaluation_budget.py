@@ -166,6 +166,16 @@ def test_a_verdict_on_few_detections_says_so(count, warned):
     ] == ([True] if warned else [])
 
 
+@pytest.mark.parametrize(("ap50", "warned"), [(0.0, True), (0.099, True), (0.1, False)])
+def test_a_float_model_that_finds_nothing_of_what_is_annotated_is_said_so(ap50, warned):
+    found = AveragePrecision(ap50, ap50, 9, {0: LabelPrecision(ap50, ap50, 30)}, np.zeros(101))
+
+    said = budget.warnings(500, found, "9 held-out images")
+
+    expected = [f"has {ap50 * 100:.1f} points of AP50 on 30 annotated objects"] if warned else []
+    assert [text.partition("itself ")[2].partition(",")[0] for text in said] == expected
+
+
 def test_the_labels_that_lose_most_are_named():
     labels = {
         "tin": grades({"score_shift": 0.01}),

@@ -107,7 +107,21 @@ def test_missing_images_are_counted(given, caplog):
     [
         ("{", ["photos/a.jpg"], "cannot be read"),
         ("[]", ["photos/a.jpg"], "expected COCO JSON with the lists images, annotations, categor"),
+        ("[" * 100_000, ["photos/a.jpg"], "cannot be read"),
         (coco(images=[{"id": 1}]), ["photos/a.jpg"], "an image without id or file_name"),
+        (coco(images=[{"id": [], "file_name": "a.jpg"}]), ["photos/a.jpg"], "an image without id"),
+        (
+            coco(images=[{"id": 1, "file_name": "a.jpg", "width": "x", "height": 64}]),
+            ["photos/a.jpg"],
+            "image 1: expected width and height in pixels",
+        ),
+        (coco(categories=["person"]), ["photos/a.jpg"], "a category without id or name: person"),
+        (coco(categories=[{"name": "person"}]), ["photos/a.jpg"], "a category without id or name"),
+        (
+            coco(annotations=[{"image_id": 0, "category_id": [7], "bbox": [1, 2, 3, 4]}]),
+            ["photos/a.jpg"],
+            "an annotation without image_id, category_id",
+        ),
         (coco(annotations=[{"id": 3}]), ["photos/a.jpg"], "an annotation without image_id"),
         (
             coco(annotations=[{"id": 3, "image_id": 0, "category_id": 7, "bbox": [1, 2, 3]}]),
@@ -134,6 +148,19 @@ def test_what_cannot_be_used_is_refused(given, content, files, said):
 
     assert refused.value.exit_code == 3
     assert refused.value.hint
+
+
+def test_images_that_were_given_come_before_those_beside_the_annotations(given, tmp_path):
+    (image,) = given(coco(), ["photos/a.jpg", "labels/other/a.jpg"])
+
+    assert image.path == tmp_path / "photos" / "a.jpg"
+
+
+@pytest.mark.parametrize("size", [{}, {"width": None, "height": 64}, {"width": 0, "height": 64}])
+def test_a_size_may_be_left_out(given, size):
+    (image,) = given(coco(images=[{"id": 0, "file_name": "a.jpg"} | size]))
+
+    assert image.size_wh == (0, 0)
 
 
 def truth(boxes, labels, crowd=None):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -356,6 +357,20 @@ class TestFullDisk:
         assert box.backlog == 5
         box.close()
 
+    def test_what_it_has_to_let_go_of_at_the_end_is_said_and_not_counted_as_kept(
+        self, small_disk, caplog
+    ):
+        box = Outbox(small_disk / "outbox.db", max_mb=256)
+        box.append([detections()])
+        self.fill(small_disk)
+        for _ in range(50):
+            box.append([detections(size=4000)])
+
+        box.close()
+
+        (lost,) = re.findall(r"(\d+) messages are lost, the disk cannot be written", caplog.text)
+        assert box.backlog == 51 - int(lost)
+
     def test_memory_is_bounded_by_the_same_rule(self, small_disk, monkeypatch):
         monkeypatch.setattr(outbox_module, "_HELD_MOST", 10)
         box = Outbox(small_disk / "outbox.db", max_mb=256)
@@ -425,6 +440,39 @@ class TestDamage:
         assert left > last
         assert box.first_seq == left
         assert len(list(path.parent.glob("outbox.db.damaged-*"))) == 1
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "UPDATE letter SET topic = CAST(x'ff' AS TEXT)",
+            "UPDATE letter SET topic = x'ff'",
+            "UPDATE letter SET payload = 7",
+            "UPDATE shed SET last = 'x'",
+            "UPDATE sequence SET next_seq = 'x'",
+            "DELETE FROM sequence",
+            "UPDATE retained SET topic = x'ff'",
+            "PRAGMA writable_schema = 1; UPDATE sqlite_master SET name = CAST(x'ff' AS TEXT)",
+        ],
+    )
+    def test_what_sqlite_does_not_call_damage_is_damage_too(self, path, damage, caplog):
+        box = Outbox(path, 16)
+        box.append([state(), detections()])
+        box.close()
+        with contextlib.closing(sqlite3.connect(path)) as file:
+            file.execute("INSERT INTO shed VALUES (1, 2)")
+            file.executescript(damage)
+            file.commit()
+
+        box = Outbox(path, 16)
+        seqs(box)
+        box.report_gap(COMPOSER.gap)
+        box.append([detections()])
+
+        assert len(seqs(box)) == 1
+        assert box.trouble is None
+        assert [r.levelname for r in caplog.records] == ["ERROR"]
+        assert "outbox.db: damaged (" in caplog.text
+        box.close()
 
     def test_only_the_latest_damaged_file_is_kept(self, path):
         for number in range(3):

@@ -118,7 +118,6 @@ def test_a_new_connection_means_to_start_over(publisher):
 
     progress = up(publisher)
 
-    assert progress.came_up
     assert progress.start_over
 
 
@@ -358,7 +357,7 @@ class TestCommands:
         publisher.connection.bring(topic="t", payload=b"{}", retained=False)
 
         assert not publisher.connection.subscribe.wanted
-        assert not publisher.look().came_up
+        assert not publisher.look().start_over
 
     def test_an_answer_goes_out_unretained_with_its_correlation_data(self, publisher):
         up(publisher)
@@ -423,3 +422,7 @@ class TestWords:
         assert (trouble.refused, trouble.other_protocol) == (refused, older)
         assert trouble.what
         assert trouble.hint
+
+    def test_who_is_hung_up_on_is_asked_about_tls(self):
+        """So a broker ends a handshake that it does not understand."""
+        assert "TLS" in explain(ConnectionResetError(104, "Connection reset by peer")).hint

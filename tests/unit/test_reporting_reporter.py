@@ -78,6 +78,19 @@ def test_status_goes_first_at_every_connect(make):
         connection(one).go_down()
 
 
+def test_a_status_that_was_refused_is_sent_again_with_the_letters(make, monkeypatch):
+    monkeypatch.setattr(publisher, "_REFUSED_FIRST_S", 0.05)
+    one = make()
+    one.start()
+    connection(one).come_up()
+    wait_until(lambda: len(connection(one).sent) == 1)
+
+    connection(one).acknowledge(1, error="Not authorized")
+
+    wait_until(lambda: len(connection(one).sent) == 2)
+    assert [x["schema"] for x in sent(one)] == ["aisle-edge/status/1"] * 2
+
+
 def test_what_was_not_acknowledged_is_sent_again_with_the_same_seq_and_bytes(make):
     one = make()
     one.start()

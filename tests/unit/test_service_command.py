@@ -127,3 +127,28 @@ def test_an_old_one_that_fails_too_is_the_end(line):
     assert line.serve(plan("new")) is old
     with pytest.raises(BundleError, match="gone meanwhile"):
         line.serve(old)
+
+
+def test_threads_that_hang_end_it_where_no_watchdog_does(line, monkeypatch, caplog):
+    seconds = iter(range(10_000))
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    monkeypatch.setattr(line._signals, "wait", lambda _: None)
+    monkeypatch.setattr(FakeDaemon, "stuck", lambda _: ["detector"])
+
+    with pytest.raises(RuntimeFailure, match="threads hang: detector; start it again"):
+        line.serve(plan("old"))
+
+    assert next(seconds) > command.HUNG_S
+    assert [r.levelname for r in caplog.records].count("ERROR") == 1, "said once"
+
+
+def test_threads_that_go_on_again_do_not_end_it(line, monkeypatch):
+    seconds = iter(range(10_000))
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    rounds = iter([["report"]] * 30 + [[]] + [["report"]] * 30 + [[]])
+    monkeypatch.setattr(FakeDaemon, "stuck", lambda _: next(rounds))
+    signals = line._signals
+    looks = iter([False] * 61 + [True])
+    monkeypatch.setattr(signals, "wait", lambda _: setattr(signals, "stop", next(looks)))
+
+    assert line.serve(plan("old")) is None

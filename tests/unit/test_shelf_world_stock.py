@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from edge.capture.shelf_world.painter import Spot
 from edge.capture.shelf_world.rack import Rack
-from edge.capture.shelf_world.solids import Spot
 from edge.capture.shelf_world.stock import Block, Item, Timeline
 
 ACROSS = tuple(np.eye(3)[i] for i in (0, 1))

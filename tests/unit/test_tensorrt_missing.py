@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from edge import board, cli
@@ -55,7 +56,7 @@ def without(monkeypatch, package):
             "tensorrt",
             {
                 "pc": "pip install pycuda (needs the CUDA toolkit)",
-                "jetson": "PATH=/usr/local/cuda/bin:$PATH pip install pycuda",
+                "jetson": "-m pip install pycuda",
             },
         ),
         (
@@ -103,4 +104,14 @@ def test_a_plan_is_compiled_with_onnx(bundle, monkeypatch, capsys):
     assert build_cli.main(["--plan", bundle]) == 3
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "pip install onnx" in error
+    assert f"-m pip install onnx numpy=={np.__version__}" in error
+
+
+def test_a_build_for_tensorrt_says_so_before_it_begins(bundle, tmp_path, monkeypatch, capsys):
+    without(monkeypatch, "pycuda")
+    given = ["model.onnx", "--images", str(tmp_path), "--out", str(tmp_path / "out")]
+
+    assert build_cli.main([*given, "--runtime", "tensorrt"]) == 3
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "the GPU needs pycuda" in error

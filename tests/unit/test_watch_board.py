@@ -17,7 +17,7 @@ from edge.capture.status import CameraStatus
 from edge.frame import Blindness
 from edge.reporting.compose import Composer, Service
 from edge.reporting.topics import Topics
-from edge.tools.watch_board import Board, ago, place_and_kind, plain
+from edge.tools.watch_board import Board, Fitted, ago, place_and_kind, plain
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=timezone.utc)
 TOPICS = Topics("aisle-edge", "north", "a07")
@@ -38,6 +38,13 @@ def screen(board, width=120, now=NOW):
     console = Console(file=output, width=width, force_terminal=True, color_system="truecolor")
     console.print(board.render(width, now))
     return output.getvalue()
+
+
+def fitted(board, height, width=80):
+    output = io.StringIO()
+    footer = Text("mqtt broker:1883 disconnected")
+    Console(file=output, width=width, height=height).print(Fitted(board.render(width, NOW), footer))
+    return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
 @pytest.fixture
@@ -199,3 +206,23 @@ def test_how_long_ago_in_few_characters(past, words):
     moment = (NOW - timedelta(seconds=past)).isoformat().replace("+00:00", "Z")
 
     assert ago(moment, NOW) == words
+
+
+class TestFitted:
+    @pytest.mark.parametrize("height", [3, 10, 24])
+    def test_a_board_too_high_for_the_terminal_leaves_the_footer_and_says_what_is_cut(
+        self, board, height
+    ):
+        for n in range(60):
+            take(board, state(f"{n:02}"))
+
+        lines = fitted(board, height)
+
+        assert len(lines) == height
+        assert lines[-1] == "mqtt broker:1883 disconnected"
+        assert lines[-2].startswith(f"… {65 - (height - 2)} more lines")
+
+    def test_one_that_fits_is_whole(self, board):
+        take(board, state())
+
+        assert not any("more lines" in line for line in fitted(board, 24))

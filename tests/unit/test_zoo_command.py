@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from engines.errors import ImagesError
@@ -26,7 +28,7 @@ def test_work_that_is_done_ends_with_0():
         (
             ModuleNotFoundError("No module named 'torch'", name="torch"),
             3,
-            "torch is not installed; pip install 'aisle-edge[train]'",
+            f"torch is not installed; {sys.executable} -m pip install 'aisle-edge[train]'",
         ),
         (KeyboardInterrupt(), 130, "stopped"),
     ],
