@@ -26,7 +26,7 @@ def log_to(descriptor, lines):
 
 
 def read_all(reading, lines):
-    """Read until so many lines stand there or are counted as lost; they may be in several places."""
+    """Read until so many lines stand there or are counted as lost, in one place or more."""
     text, kept, lost = "", 0, 0
     while kept + lost < lines:
         text += os.read(reading, 1 << 16).decode()
