@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .topology import Topology
 
 _WITH_CONSTANTS = frozenset({"Add", "Mul", "MatMul"})
+_PLANES = 4
+"""Dimensions of feature maps: (B, C, H, W)."""
 _PASSED = MOVES | {"Relu", "Clip"}
 """Ops that ONNX Runtime looks through, or carries a QuantizeLinear through, to a convolution."""
 
@@ -224,7 +226,19 @@ class _Encoder:
         for index, name in enumerate(node.input):
             values = self._topology.constant(name)
             if values is not None:
-                copy.input[index] = self.writer.quantised_constant(name, values)
+                wide = self._as_rows(node.output[0], values)
+                copy.input[index] = self.writer.quantised_constant(name, wide)
+
+    def _as_rows(self, output: str, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Return a value per channel, (1, C, 1, 1), as often as a row has pixels, (1, C, 1, W).
+
+        ONNX Runtime's loop then runs along a row and not along the channels of each pixel: .4 ns
+        a value for 1.5.
+        """
+        shape = self._topology.shape(output)
+        if values.ndim != _PLANES or len(shape) != _PLANES or values.shape[2:] != (1, 1):
+            return values
+        return np.repeat(values, max(1, shape[3]), axis=3) if values.shape[1] > 1 else values
 
     def _would_be_rounded(self, node: onnx.NodeProto) -> bool:
         """Return whether ONNX Runtime would quantise a float convolution by itself.

@@ -15,6 +15,7 @@ from engines.evaluation.accuracy import THRESHOLD
 from engines.evaluation.evaluated import Evaluated
 from engines.gate import Gate, pass_gate
 from engines.passport import passport_of
+from engines.portable import portable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,9 @@ def _evaluated(adapted: Adapted, passed: Passed, progress: Progress) -> Evaluate
         graded=passed.graded,
         verdict=passed.verdict,
         searched=_timed(passed),
-        speed=speed.time_against(adapted.graph, graphs[bundle.PORTABLE_GRAPH], held.frames),
+        speed=speed.time_against(
+            portable(adapted.graph), graphs[bundle.PORTABLE_GRAPH], held.frames
+        ),
     )
 
 

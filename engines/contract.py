@@ -166,11 +166,12 @@ def _postlude(
     labels = graph.op("Cast", candidates.labels(index), to=TensorProto.INT32)
     heard = graph.op("Less", best, graph.constant(FLOOR))
     scores = graph.op("Where", heard, graph.constant(0.0), best)
+    graph.publish(boxes, "boxes")
+    graph.publish(labels, "labels")
     if iou is not None:
-        competing = None if across_labels else labels
-        scores = nms.suppress(graph, boxes, scores, competing, slots, iou)
-    for tensor, name in ((boxes, "boxes"), (scores, "scores"), (labels, "labels")):
-        graph.publish(tensor, name)
+        competing = None if across_labels else "labels"
+        scores = nms.suppress(graph, "boxes", scores, competing, slots, iou)
+    graph.publish(scores, "scores")
 
 
 def _declare(model: onnx.ModelProto, batch: str | int, slots: int) -> None:

@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from edge.detector.onnxruntime import INPUT
+from engines.portable import AS_PRODUCT, moved_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -139,9 +140,12 @@ def _taps(graph: onnx.ModelProto) -> Iterator[_Tapped]:
         return node if node is not None and node.op_type == op else None
 
     for node in graph.graph.node:
-        if node.op_type != "Conv":
+        if node.op_type == "Conv":
+            left = node.input[0]
+        elif node.name.endswith(AS_PRODUCT):
+            left = moved_from(producer, node.input[0])
+        else:
             continue
-        left = node.input[0]
         dq = behind(left, "DequantizeLinear")
         q = behind(dq.input[0], "QuantizeLinear") if dq is not None else None
         integer = dq is not None and behind(node.input[1], "DequantizeLinear") is not None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from calibration.measured import CPU, TENSORRT, Calibrated
 from edge.detector.bundle import PORTABLE_GRAPH, TENSORRT_GRAPH
+from engines.portable import portable
 from engines.search.effects import Scores
 from engines.search.ranges import factors
 from engines.search.recentre import Recentre
@@ -48,7 +49,7 @@ class Encodings:
         """Return the graph of a part, with these layers in float."""
         if part == TENSORRT_GRAPH:
             return self._recentred(self.measured.encode_tensorrt(in_float))
-        return self._recentred(self.measured.encode_cpu(in_float))
+        return portable(self._recentred(self.measured.encode_cpu(in_float)))
 
     def refine(self, part: str, progress: Progress) -> None:
         """Choose the ranges of a part by what they do to detections."""
@@ -62,7 +63,7 @@ class Encodings:
         """Return the graphs of all parts, each with its own layers in float; None: the default."""
         named = None if in_float is None else {ENCODINGS[part]: in_float[part] for part in in_float}
         made = self.measured.encode(named)
-        cpu = self._recentred(made.cpu)
+        cpu = portable(self._recentred(made.cpu))
         if TENSORRT_GRAPH not in self._parts or made.tensorrt is None:
             report = {key: value for key, value in made.report.items() if key != TENSORRT}
             return Calibrated(cpu, None, report)

@@ -63,6 +63,14 @@ def test_factors_are_exact_in_8_bits():
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
 
 
+def test_on_the_cpu_factors_are_stored_as_often_as_a_row_has_pixels():
+    encoded = measure(chain("Silu"), frames()).encode_cpu([])
+    stored = {t.name: t.dims for t in encoded.graph.initializer}
+    (factors,) = (dims for name, dims in stored.items() if name.endswith("/factors/q"))
+    row = Topology(chain("Silu")).shape("c1")[3]
+    assert list(factors) == [1, 8, 1, row]
+
+
 def test_channels_that_are_nearly_equal_cost_nothing():
     model = fold(network())
     found = equalised(model, frames(), lambda _: None)

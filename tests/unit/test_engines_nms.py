@@ -1,4 +1,4 @@
-"""Greedy NMS as plain ops equals greedy NMS."""
+"""Greedy NMS as plain ops, and as ONNX Runtime's operator, equals greedy NMS."""
 
 from __future__ import annotations
 
@@ -19,15 +19,23 @@ from engines.graph import GraphBuilder
 IOU = 0.45
 
 
+AS_WRITTEN = {"plain ops": lambda model: model, "operator": nms.as_operators}
+"""How an NMS may stand in a graph."""
+
+
 @cache
-def session(slots):
+def session(slots, *, labelled=True, written="plain ops"):
+    model = AS_WRITTEN[written](model_of(slots, labelled=labelled))
+    onnx.checker.check_model(model, full_check=True)
     return onnxruntime.InferenceSession(
-        model_of(slots).SerializeToString(), providers=["CPUExecutionProvider"]
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
 
 
 def model_of(slots, *, labelled=True):
-    shapes = {"b": [1, slots, 4], "s": [1, slots]} | ({"l": [1, slots]} if labelled else {})
+    batch = "batch"
+    shapes = {"b": [batch, slots, 4], "s": [batch, slots]}
+    shapes |= {"l": [batch, slots]} if labelled else {}
     kinds = {"b": TensorProto.FLOAT, "s": TensorProto.FLOAT, "l": TensorProto.INT32}
     inputs = [helper.make_tensor_value_info(name, kinds[name], shapes[name]) for name in shapes]
     model = helper.make_model(
@@ -38,18 +46,23 @@ def model_of(slots, *, labelled=True):
     graph = GraphBuilder(model)
     labels = "l" if labelled else None
     graph.publish(nms.suppress(graph, "b", "s", labels, slots, IOU), "kept")
-    model.graph.output.append(helper.make_tensor_value_info("kept", TensorProto.FLOAT, [1, slots]))
-    onnx.checker.check_model(model)
+    model.graph.output.append(
+        helper.make_tensor_value_info("kept", TensorProto.FLOAT, [batch, slots])
+    )
     return model
 
 
-def in_graph(boxes, scores, labels):
+def in_graph(boxes, scores, labels, written="plain ops"):
+    return in_batch(boxes[None], scores[None], labels[None], written)[0]
+
+
+def in_batch(boxes, scores, labels, written):
     feed = {
-        "b": boxes[None].astype(np.float32),
-        "s": scores[None].astype(np.float32),
-        "l": labels[None].astype(np.int32),
+        "b": boxes.astype(np.float32),
+        "s": scores.astype(np.float32),
+        "l": labels.astype(np.int32),
     }
-    return session(len(scores)).run(["kept"], feed)[0][0]
+    return session(scores.shape[1], written=written).run(["kept"], feed)[0]
 
 
 def greedy(boxes, scores, labels):
@@ -95,23 +108,26 @@ def layouts(draw):
     return boxes, scores.astype(np.float32).copy(), labels
 
 
+@pytest.mark.parametrize("written", AS_WRITTEN)
 @settings(max_examples=120)
-@given(layouts())
-def test_it_keeps_what_greedy_nms_keeps(layout):
-    boxes, scores, labels = layout
+@given(layout=layouts())
+def test_it_keeps_what_greedy_nms_keeps(layout, written):
+    kept = in_graph(*layout, written)
 
-    np.testing.assert_array_equal(in_graph(boxes, scores, labels), greedy(boxes, scores, labels))
+    np.testing.assert_array_equal(kept, greedy(*layout))
 
 
+@pytest.mark.parametrize("written", AS_WRITTEN)
 @pytest.mark.parametrize("slots", [300, contract.SLOTS])
-def test_a_full_house_of_dense_boxes_equals_greedy_nms(slots):
+def test_a_full_house_of_dense_boxes_equals_greedy_nms(slots, written):
     rng = np.random.default_rng(7)
     corner = rng.uniform(0, 90, (slots, 2))
     boxes = np.hstack([corner, corner + rng.uniform(15, 30, (slots, 2))]).astype(np.float32)
     scores = np.sort(rng.uniform(0, 1, slots))[::-1].astype(np.float32).copy()
     labels = rng.integers(0, 2, slots)
 
-    np.testing.assert_array_equal(in_graph(boxes, scores, labels), greedy(boxes, scores, labels))
+    kept = in_graph(boxes, scores, labels, written)
+    np.testing.assert_array_equal(kept, greedy(boxes, scores, labels))
 
 
 @pytest.mark.parametrize("length", [2, nms.STEPS, nms.STEPS + 1])
@@ -135,6 +151,51 @@ def test_a_longer_staircase_differs_from_the_first_unsettled_box_on_and_nowhere_
     assert kept[nms.STEPS :].all()
 
 
+def test_as_an_operator_it_has_no_such_bound():
+    length = nms.STEPS + 9
+    layout = staircase(length), np.linspace(0.9, 0.5, length).astype(np.float32), np.zeros(length)
+
+    np.testing.assert_array_equal(in_graph(*layout, "operator"), greedy(*layout))
+
+
+@pytest.mark.parametrize("written", AS_WRITTEN)
+def test_the_frames_of_a_batch_know_nothing_of_each_other(written):
+    rng = np.random.default_rng(3)
+    corner = rng.uniform(0, 60, (3, 50, 2))
+    boxes = np.concatenate([corner, corner + 15], axis=2).astype(np.float32)
+    scores = np.sort(rng.uniform(0.01, 1, (3, 50)).astype(np.float32))[:, ::-1]
+    labels = rng.integers(0, 3, (3, 50))
+
+    kept = in_batch(boxes, scores, labels, written)
+
+    for frame in range(3):
+        expected = greedy(boxes[frame], scores[frame], labels[frame])
+        np.testing.assert_array_equal(kept[frame], expected)
+
+
+@pytest.mark.parametrize("written", AS_WRITTEN)
+def test_a_box_turned_inside_out_suppresses_nothing_and_stays(written):
+    boxes = np.array([[0, 0, 10, 10], [10, 10, 0, 0], [10, 0, 0, 10]], np.float32)
+    scores = np.array([0.9, 0.8, 0.7], np.float32)
+
+    np.testing.assert_array_equal(in_graph(boxes, scores, np.zeros(3, int), written), scores)
+
+
+@pytest.mark.parametrize("written", AS_WRITTEN)
+def test_a_slot_without_a_score_stays_without(written):
+    boxes = np.tile(np.array([0, 0, 10, 10], np.float32), (3, 1))
+    scores = np.array([0.9, 0, 0], np.float32)
+
+    np.testing.assert_array_equal(in_graph(boxes, scores, np.zeros(3, int), written), scores)
+
+
+def test_as_an_operator_nothing_is_left_of_the_plain_ops():
+    ops = [node.op_type for node in nms.as_operators(model_of(300)).graph.node]
+
+    assert ops.count("NonMaxSuppression") == 1
+    assert not {"HardSigmoid", "Trilu", "MatMul"}.intersection(ops)
+
+
 def test_a_staircase_begins_anew_with_each_block():
     length = 2 * nms.STEPS
     boxes, scores = staircase(length), np.linspace(0.9, 0.5, length)
@@ -148,26 +209,27 @@ def test_a_staircase_begins_anew_with_each_block():
     np.testing.assert_array_equal(in_graph(boxes, scores, labels), greedy(boxes, scores, labels))
 
 
-def test_a_box_without_area_suppresses_nothing_and_stays():
+@pytest.mark.parametrize("written", AS_WRITTEN)
+def test_a_box_without_area_suppresses_nothing_and_stays(written):
     boxes = np.array([[0, 0, 10, 10], [5, 5, 5, 5], [5, 5, 5, 5]], np.float32)
     scores = np.array([0.9, 0.8, 0.7], np.float32)
 
-    np.testing.assert_array_equal(in_graph(boxes, scores, np.zeros(3, int)), scores)
+    np.testing.assert_array_equal(in_graph(boxes, scores, np.zeros(3, int), written), scores)
 
 
-def test_boxes_of_other_labels_do_not_compete():
+@pytest.mark.parametrize("written", AS_WRITTEN)
+def test_boxes_of_other_labels_do_not_compete(written):
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10]], np.float32)
     scores = np.array([0.9, 0.8], np.float32)
 
-    np.testing.assert_array_equal(in_graph(boxes, scores, np.array([0, 1])), scores)
+    np.testing.assert_array_equal(in_graph(boxes, scores, np.array([0, 1]), written), scores)
 
 
-def test_without_labels_all_boxes_compete():
+@pytest.mark.parametrize("written", AS_WRITTEN)
+def test_without_labels_all_boxes_compete(written):
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10]], np.float32)
     scores = np.array([0.9, 0.8], np.float32)
-    alone = onnxruntime.InferenceSession(
-        model_of(2, labelled=False).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    alone = session(2, labelled=False, written=written)
 
     kept = alone.run(["kept"], {"b": boxes[None], "s": scores[None]})[0][0]
 
