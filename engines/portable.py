@@ -18,7 +18,7 @@ from engines import nms
 from engines.graph import GraphBuilder, attribute, constants, producers, prune
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -44,12 +44,16 @@ def moved_from(made_by: Mapping[str, onnx.NodeProto], name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """A convolution of single pixels, and the Reshape to (B, C, N) behind it."""
+    """A convolution in float32 that sees one pixel."""
 
     conv: onnx.NodeProto
     weights: npt.NDArray[np.float32]
     """(C, channels read)."""
     bias: npt.NDArray[np.float32] | None
+
+
+_Level = list[_Head]
+"""What is made of one feature map: the heads whose channels stand one behind the other."""
 
 
 class _Heads:
@@ -67,41 +71,50 @@ class _Heads:
 
     def turn(self) -> None:
         """Turn every Concat of heads of which only the best and the chosen places are read."""
-        found = {
-            node.output[0]: heads
-            for node in self._graph.node
-            if node.op_type == "Concat" and (heads := self._heads(node)) and self._picked(node)
-        }
-        replaced = {reader.output[0]: name for name in found for reader in self._readers[name]}
         nodes = list(self._graph.node)
         del self._graph.node[:]
         rows: dict[str, str] = {}
         for node in nodes:
-            if node.output[0] in found:
-                rows[node.output[0]] = self._rows(found[node.output[0]])
-            elif node.output[0] in replaced:
-                self._read(rows[replaced[node.output[0]]], node)
+            levels = self._levels(node) if node.op_type == "Concat" else []
+            if levels and self._is_picked(node.output[0]):
+                joined = [self._level(level) for level in levels]
+                rows[node.output[0]] = self._builder.op("Concat", *joined, axis=1)
+            elif node.input and node.input[0] in rows:
+                self._read(rows, node)
             else:
                 self._graph.node.append(node)
         prune(self._graph)
 
-    def _heads(self, concat: onnx.NodeProto) -> list[_Head]:
-        """Return the heads that a Concat joins, none if there is anything else."""
-        heads = [self._head(name) for name in concat.input]
+    def _levels(self, concat: onnx.NodeProto) -> list[_Level]:
+        """Return the heads that a Concat joins, by feature map; none if there is anything else."""
         if attribute(concat, "axis") not in {_PLACES, -1}:
             return []
+        levels = [self._flattened(name) for name in concat.input]
+        return levels if all(levels) else []
+
+    def _flattened(self, name: str) -> _Level:
+        """Return the heads of which a Reshape makes (B, C, N), none where it is anything else."""
+        reshape = self._producers.get(name)
+        if reshape is None or reshape.op_type != "Reshape":
+            return []
+        made = self._producers.get(reshape.input[0])
+        if made is None:
+            return []
+        joins = made.op_type == "Concat" and attribute(made, "axis") == 1
+        heads = [self._head(each) for each in (made.input if joins else made.output)]
         whole = [head for head in heads if head is not None]
-        return whole if len(whole) == len(heads) else []
+        channels = sum(len(head.weights) for head in whole)
+        shape = self._constants.get(reshape.input[1])
+        sides = [] if shape is None else numpy_helper.to_array(shape).tolist()
+        flat = len(sides) == _PLACES + 1 and sides[0] in {0, 1, -1} and sides[1] in {0, channels}
+        return whole if flat and len(whole) == len(heads) else []
 
     def _head(self, name: str) -> _Head | None:
-        reshape = self._producers.get(name)
-        if reshape is None or reshape.op_type != "Reshape" or not self._is_flat(reshape):
-            return None
-        conv = self._producers.get(reshape.input[0])
-        if conv is None or conv.op_type != "Conv" or len(self._readers[conv.output[0]]) > 1:
+        conv = self._producers.get(name)
+        if conv is None or conv.op_type != "Conv" or len(self._readers[name]) > 1:
             return None
         read = self._producers.get(conv.input[0])
-        stored = [self._constants.get(name) for name in conv.input[1:]]
+        stored = [self._constants.get(constant) for constant in conv.input[1:]]
         if read is None or read.op_type != "DequantizeLinear" or None in stored:
             return None
         weights, *bias = (numpy_helper.to_array(tensor) for tensor in stored if tensor is not None)
@@ -113,24 +126,14 @@ class _Heads:
         )
         return _Head(conv, weights[:, :, 0, 0], bias[0] if bias else None) if plain else None
 
-    def _is_flat(self, reshape: onnx.NodeProto) -> bool:
-        """Return whether a Reshape makes (B, C, N) of (B, C, H, W)."""
-        shape = self._constants.get(reshape.input[1])
-        sides = [] if shape is None else numpy_helper.to_array(shape).tolist()
-        conv = self._producers.get(reshape.input[0])
-        weights = None if conv is None else self._constants.get((*conv.input, "", "")[1])
-        return (
-            len(sides) == _PLACES + 1
-            and sides[0] in {0, 1, -1}
-            and weights is not None
-            and sides[1] in {0, weights.dims[0]}
-        )
-
-    def _picked(self, concat: onnx.NodeProto) -> bool:
-        """Return whether all readers are ones that `_read` can write."""
-        readers = self._readers.get(concat.output[0], [])
+    def _is_picked(self, name: str) -> bool:
+        """Return whether all readers of a tensor are ones that `_read` can write."""
+        readers = self._readers.get(name, [])
         return bool(readers) and all(
-            self._is_best(node) or self._index(node) is not None for node in readers
+            all(self._is_picked(part) for part in node.output)
+            if _parts_channels(node)
+            else self._is_best(node) or self._index(node) is not None
+            for node in readers
         )
 
     def _is_best(self, node: onnx.NodeProto) -> bool:
@@ -152,11 +155,12 @@ class _Heads:
             return None
         return str(spread.input[0]) if spread.op_type == "Unsqueeze" else None
 
-    def _rows(self, heads: Sequence[_Head]) -> str:
-        """Write the heads as (B, N, C); return that."""
-        return self._builder.op("Concat", *(self._row(head) for head in heads), axis=1)
+    def _level(self, level: _Level) -> str:
+        """Write what is made of a feature map as (B, H * W, C); return that."""
+        rows = [self._product(head) for head in level]
+        return rows[0] if len(rows) == 1 else self._builder.op("Concat", *rows, axis=2)
 
-    def _row(self, head: _Head) -> str:
+    def _product(self, head: _Head) -> str:
         builder = self._builder
         pixels = builder.op("Transpose", head.conv.input[0], perm=[0, 2, 3, 1])
         read = builder.reshape(pixels, (0, -1, head.weights.shape[1]))
@@ -165,11 +169,20 @@ class _Heads:
         builder.graph.node[-1].name = head.conv.output[0] + AS_PRODUCT
         return made if head.bias is None else builder.op("Add", made, builder.constant(head.bias))
 
-    def _read(self, rows: str, node: onnx.NodeProto) -> None:
-        """Write what read (B, C, N) as what reads the rows."""
-        builder, index = self._builder, self._index(node)
+    def _read(self, rows: dict[str, str], node: onnx.NodeProto) -> None:
+        """Write what reads (B, C, N) as what reads the rows; `rows` gets to know what it parts."""
+        builder, read = self._builder, rows[node.input[0]]
+        if _parts_channels(node):
+            parts = builder.ops("Split", len(node.output), read, *node.input[1:], axis=_PLACES)
+            rows.update(zip(node.output, parts, strict=True))
+            return
+        index = self._index(node)
         if index is None:
-            made = builder.reduce_max(rows, _PLACES)
+            made = builder.reduce_max(read, _PLACES)
         else:
-            made = builder.op("Transpose", builder.gather_rows(rows, index), perm=[0, 2, 1])
+            made = builder.op("Transpose", builder.gather_rows(read, index), perm=[0, 2, 1])
         builder.publish(made, node.output[0])
+
+
+def _parts_channels(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Split" and attribute(node, "axis") == 1 and len(node.input) > 1

@@ -23,28 +23,39 @@ def ultralytics(
     bins=1,
     middle=0.5,
     corners=False,
+    joined=False,
 ):
     """One output (batch, 4 + labels, N), boxes decoded, scores through a sigmoid.
 
     Boxes are cxcywh; with `corners` xyxy, as they are before an embedded NMS.
 
-    Distances are distributions over `bins`, from `middle` of the cell; one bin: numbers.
+    Distances are distributions over `bins`, from `middle` of the cell; one bin: numbers. With
+    `joined` sides and scores of a feature map are one tensor first, as they are up to release 8.3.
     """
     model, graph, features = _stem(size, batch, opset, seed=0, scale=1.0)
     rng = np.random.default_rng(0)
     count = anchor_count(size)
-    boxes, scores, anchors, steps = [], [], [], []
+    boxes, scores, both, anchors, steps = [], [], [], [], []
     for stride, feature in zip(STRIDES, features, strict=True):
         rows, columns = size[1] // stride, size[0] // stride
         far = _conv(graph, feature, rng, channels=(WIDTH, 4 * bins), bias=1.0, gain=min(bins, 3))
-        boxes.append(graph.reshape(far, (batch, 4 * bins, rows * columns)))
         logits = _conv(graph, feature, rng, channels=(WIDTH, labels), bias=-0.5)
-        scores.append(graph.reshape(logits, (batch, labels, rows * columns)))
+        if joined:
+            one = graph.op("Concat", far, logits, axis=1)
+            both.append(graph.reshape(one, (batch, 4 * bins + labels, rows * columns)))
+        else:
+            boxes.append(graph.reshape(far, (batch, 4 * bins, rows * columns)))
+            scores.append(graph.reshape(logits, (batch, labels, rows * columns)))
         y, x = np.mgrid[:rows, :columns]
         anchors.append(np.stack([x.ravel(), y.ravel()]) + middle)
         steps.append(np.full((1, rows * columns), stride))
     anchor, stride = graph.constant(np.hstack(anchors)), graph.constant(np.hstack(steps))
-    sides = graph.op("Concat", *boxes, axis=2)
+    if joined:
+        parts = graph.constant([4 * bins, labels], np.int64)
+        sides, logits = graph.ops("Split", 2, graph.op("Concat", *both, axis=2), parts, axis=1)
+    else:
+        sides = graph.op("Concat", *boxes, axis=2)
+        logits = graph.op("Concat", *scores, axis=2)
     if bins == 1:
         sides = graph.op("Softplus", sides)
     else:
@@ -52,15 +63,15 @@ def ultralytics(
     low = graph.op("Sub", anchor, graph.slice(sides, 1, 0, 2))
     high = graph.op("Add", anchor, graph.slice(sides, 1, 2, 4))
     centre = graph.op("Div", graph.op("Add", low, high), graph.constant(2.0))
-    parts = (low, high) if corners else (centre, graph.op("Sub", high, low))
-    box = graph.op("Concat", *parts, axis=1)
-    joined = graph.op(
+    pair = (low, high) if corners else (centre, graph.op("Sub", high, low))
+    box = graph.op("Concat", *pair, axis=1)
+    output = graph.op(
         "Concat",
         graph.op("Mul", box, stride),
-        graph.op("Sigmoid", graph.op("Concat", *scores, axis=2)),
+        graph.op("Sigmoid", logits),
         axis=1,
     )
-    _publish(model, graph, {joined: ("output0", [batch, 4 + labels, count])})
+    _publish(model, graph, {output: ("output0", [batch, 4 + labels, count])})
     meta = {"task": task} | ({} if names is None else {"names": repr(names)})
     helper.set_model_props(model, meta)
     return model

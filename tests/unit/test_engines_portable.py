@@ -16,9 +16,9 @@ from tests.unit.test_engines_contract import adapted, frames, session
 OUTPUTS = ["boxes", "scores", "labels"]
 
 
-@pytest.fixture(scope="module")
-def contract_graph(tmp_path_factory):
-    model = networks.ultralytics(bins=4)
+@pytest.fixture(scope="module", params=[False, True], ids=["apart", "joined"])
+def contract_graph(request, tmp_path_factory):
+    model = networks.ultralytics(bins=4, joined=request.param)
     return adapted(tmp_path_factory.mktemp("float"), model)
 
 
@@ -40,17 +40,15 @@ def changed(model, change):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("graph", ["contract_graph", "encoded"])
-def test_it_detects_the_same(graph, batch, request):
-    graph = request.getfixturevalue(graph)
+def test_it_detects_the_same(batch, contract_graph, encoded):
     fed = {"frames": frames(batch, seed=8)}
+    for graph in (contract_graph, encoded):
+        expected = session(graph).run(OUTPUTS, fed)
+        found = session(portable(graph)).run(OUTPUTS, fed)
 
-    expected = session(graph).run(OUTPUTS, fed)
-    found = session(portable(graph)).run(OUTPUTS, fed)
-
-    assert (expected[1] > 0).sum() > 5 * batch
-    for mine, theirs in zip(found, expected, strict=True):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+        assert (expected[1] > 0).sum() > 5 * batch
+        for mine, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
 
 
 def test_all_heads_in_float_behind_integers_are_products_of_pixels(encoded):
@@ -75,7 +73,7 @@ def test_heads_that_see_more_than_a_pixel_stay_convolutions(encoded):
         del conv.attribute[:]
         conv.attribute.append(onnx.helper.make_attribute("pads", [1, 1, 1, 1]))
 
-    assert len(products(portable(changed(encoded, widen)))) == 3
+    assert first not in products(portable(changed(encoded, widen)))
 
 
 def test_heads_that_something_else_reads_stay_convolutions(encoded):
@@ -85,7 +83,7 @@ def test_heads_that_something_else_reads_stay_convolutions(encoded):
         graph.node.append(onnx.helper.make_node("Relu", [first], ["else"]))
         graph.output.append(onnx.helper.make_empty_tensor_value_info("else"))
 
-    assert len(products(portable(changed(encoded, read)))) == 3
+    assert first not in products(portable(changed(encoded, read)))
 
 
 def test_the_report_still_counts_and_shows_them(contract_graph, encoded):
