@@ -33,7 +33,7 @@ STEPS = 16
 """Unrolled steps: NMS is exact for chains of up to this many boxes of one block."""
 BLOCK = 256
 """Boxes settled together; 192 to 256 were the fastest for 512 to 2,048 boxes."""
-_SAID = "aisle-edge NMS "
+SAID = "aisle-edge NMS "
 """What the last node of an NMS says of itself: this, and as JSON what it reads."""
 
 
@@ -53,7 +53,7 @@ def suppress(  # noqa: PLR0913, PLR0917 - the tensors and constants of NMS
         kept.append(_settled(graph, pairs, kept, start, min(start + BLOCK, slots)))
     said = {"boxes": boxes, "labels": labels, "slots": slots, "iou": iou}
     keep = graph.squeeze(_joined(graph, kept), 1)
-    return graph.op("Mul", scores, keep, doc_string=_SAID + json.dumps(said))
+    return graph.op("Mul", scores, keep, doc_string=SAID + json.dumps(said))
 
 
 def as_operators(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -79,9 +79,9 @@ def as_operators(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _said(node: onnx.NodeProto) -> dict[str, Any]:
     """Return what a node says of the NMS that it ends, nothing if it ends none."""
-    if not node.doc_string.startswith(_SAID):
+    if not node.doc_string.startswith(SAID):
         return {}
-    said: dict[str, Any] = json.loads(node.doc_string.removeprefix(_SAID))
+    said: dict[str, Any] = json.loads(node.doc_string.removeprefix(SAID))
     return said
 
 

@@ -62,6 +62,8 @@ def load_source(path: Path, *, quantised: bool = False) -> Source:
             f"model {path}: {error.strerror}", "give the path of an exported .onnx file"
         ) from error
     model = _parse(path, data)
+    for node in model.graph.node:
+        node.doc_string = ""  # what an exporter says there, we do not go by
     _load_weights_beside(path, model)
     _state_versions_once(model)
     if model.functions:

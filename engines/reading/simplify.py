@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from engines import nms
 from engines.errors import ModelError
 from engines.graph import opset_of
 from engines.reading import opset
@@ -70,7 +71,8 @@ def _tidy(model: onnx.ModelProto) -> None:
     del model.metadata_props[:]
     del model.graph.value_info[:]
     for node in model.graph.node:
-        node.doc_string = ""
+        if not node.doc_string.startswith(nms.SAID):
+            node.doc_string = ""
     for value in _values(model):
         value.doc_string = ""
 

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from calibration.quantise import quantise
 from edge.errors import MissingPackage
 from engines import contract
 from engines.arguments import parser
@@ -23,6 +24,7 @@ from engines.faster_rcnn.layers import Layers
 from engines.graph import GraphBuilder
 from engines.inspection import Order, understand
 from engines.order import order_of
+from engines.portable import portable
 from tests import by_hand, networks
 from tests.networks_faster_rcnn import weights
 
@@ -156,6 +158,19 @@ def test_proposals_of_a_map_do_not_cover_each_other(pth):
     covered = (by_hand.overlaps(best) > 0.7).sum(1)
     assert 10 < len(kept) < found.shape[1]
     assert covered.max() <= 5
+
+
+def test_in_8_bits_for_onnx_runtime_the_nms_of_every_map_is_the_operator(pth):
+    pixels = [by_hand.frame(SIZE)]
+    encoded = quantise(pth(weights()).graph, pixels).cpu
+    faster = portable(encoded)
+    fed = {"frames": pixels[0][np.newaxis]}
+
+    assert [n.op_type for n in faster.graph.node].count("NonMaxSuppression") == 6
+    expected, found = (by_hand.session(graph).run(None, fed) for graph in (encoded, faster))
+    assert (expected[1] > 0).sum() > 10
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-4)
 
 
 def test_fewer_proposals_are_the_best_of_all(pth):

@@ -58,6 +58,13 @@ def test_all_heads_in_float_behind_integers_are_products_of_pixels(encoded):
     assert "GatherElements" not in ops
 
 
+def test_nms_is_the_operator_whatever_calibration_did_to_the_graph(encoded):
+    ops = [node.op_type for node in portable(encoded).graph.node]
+
+    assert ops.count("NonMaxSuppression") == 1
+    assert "HardSigmoid" not in ops
+
+
 def test_heads_behind_floats_stay_convolutions(contract_graph):
     assert products(portable(contract_graph)) == []
 
