@@ -11,6 +11,7 @@ from onnx import helper
 
 from . import integer_ops
 from .convolution import bias_of
+from .equalise import plain_in_float
 from .fallback import is_rounded
 from .rectifiers import rectified, taken_in
 from .scales import Weights
@@ -54,7 +55,9 @@ def encode(  # noqa: PLR0913, PLR0917 - the parts of one calibration
     encoder.write_front(prelude, (height, width))
     for node in topology.nodes:
         encoder.write(node)
-    return encoder.writer.finish(model)
+    written = encoder.writer.finish(model)
+    plain_in_float(written)
+    return written
 
 
 class _Encoder:

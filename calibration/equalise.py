@@ -28,6 +28,8 @@ _LEAST = 2.0
 _UNEVEN = 20.0
 """How much noise one scale must add, on average over channels, to be worth a multiplication."""
 _STEPS = 255
+_RESTORED = "/restored"
+"""Behind a tensor's name: what its gate reads, with the factors given back."""
 
 
 def equalised(
@@ -110,6 +112,32 @@ def _unevenness(factors: npt.NDArray[np.float32]) -> float:
     return float(np.mean((factors.max() / factors) ** 2))
 
 
+def plain_in_float(model: onnx.ModelProto) -> None:
+    """Take the factors back, in an encoded `model`, where what makes and reads them is float32.
+
+    Nothing is rounded there, and without them x * sigmoid(x) is one operator of ONNX Runtime's.
+    """
+    writing = _Writing(model)
+    for back in list(model.graph.node):
+        name = back.output[0].removesuffix(_RESTORED)
+        if name == back.output[0] or not writing.is_float_around(name, back):
+            continue
+        factors = numpy_helper.to_array(writing.constants[back.input[1]]).reshape(-1)
+        inverse = np.asarray(1 / factors, np.float32)
+        writing.divide_outputs(writing.nodes[back.input[0]], f"{name}/undivided", inverse)
+        for reader in model.graph.node:
+            if name in reader.input:
+                writing.multiply_inputs(reader, inverse)
+        for node in model.graph.node:
+            if node.op_type == "Sigmoid" and node.input[0] == back.output[0]:
+                node.input[0] = back.input[0]
+        model.graph.node.remove(back)
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+
+
 def _divide(
     model: onnx.ModelProto,
     topology: Topology,
@@ -118,37 +146,72 @@ def _divide(
     factors: npt.NDArray[np.float32],
 ) -> None:
     """Divide the outputs of a Conv and make up for it behind its activation, in `model`."""
-    nodes = {node.output[0]: node for node in model.graph.node}
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-
-    def read(tensor: str) -> npt.NDArray[np.float32]:
-        return numpy_helper.to_array(constants[tensor]).astype(np.float32)
-
-    made = nodes[conv.output[0]]
-    weights = read(made.input[1])
-    ones = (1,) * (weights.ndim - 2)
-    bias = read(made.input[2]) if len(made.input) > 2 else np.zeros_like(factors)  # noqa: PLR2004
-    divided = _add(model, f"{name}/divided", weights / factors.reshape(-1, 1, *ones))
-    del made.input[1:]
-    made.input.extend([divided, _add(model, f"{name}/divided/bias", bias / factors)])
+    writing = _Writing(model)
+    made = writing.nodes[conv.output[0]]
+    writing.divide_outputs(made, f"{name}/divided", factors)
     for reader in topology.consumers[name]:
-        node = nodes[reader.output[0]]
-        weights = read(node.input[1])
-        grouped = weights.reshape(
-            cast("int", attribute(reader, "group", 1)), -1, *weights.shape[1:]
-        )
-        more = grouped * factors.reshape(len(grouped), 1, -1, *(1,) * (weights.ndim - 2))
-        node.input[1] = _add(model, f"{reader.output[0]}/multiplied", more.reshape(weights.shape))
+        writing.multiply_inputs(writing.nodes[reader.output[0]], factors)
     x = silu_input(topology, topology.producer[name])
     if x is not None:
         gate = next(n for n in model.graph.node if n.op_type == "Sigmoid" and n.input[0] == x)
-        factor = _add(model, f"{name}/factors", factors.reshape(1, -1, *ones))
-        back = helper.make_node("Mul", [x, factor], [f"{name}/restored"], name=f"{name}/restored")
+        ones = (1,) * (len(writing.constants[made.input[1]].dims) - 2)
+        factor = writing.add(f"{name}/factors", factors.reshape(1, -1, *ones))
+        back = helper.make_node("Mul", [x, factor], [name + _RESTORED], name=name + _RESTORED)
         gate.input[0] = back.output[0]
         model.graph.node.insert(list(model.graph.node).index(gate), back)
 
 
-def _add(model: onnx.ModelProto, name: str, values: npt.NDArray[np.float32]) -> str:
-    kept = np.ascontiguousarray(values, np.float32)
-    model.graph.initializer.append(numpy_helper.from_array(kept, name))
-    return name
+class _Writing:
+    """The nodes and constants of a model that is changed."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._stored = model.graph.initializer
+        self.nodes = {node.output[0]: node for node in model.graph.node}
+        self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
+
+    def is_float_around(self, name: str, back: onnx.NodeProto) -> bool:
+        """Return whether only float32 convolutions make and read `name`, x * sigmoid(`back`)."""
+        conv = self.nodes.get(back.input[0])
+        readers = [node for node in self.nodes.values() if name in node.input]
+        gated = self.nodes.get(name)
+        return (
+            conv is not None
+            and gated is not None
+            and conv.output[0] in gated.input
+            and back.input[1] in self.constants
+            and all(self._is_float(node) for node in (conv, *readers))
+        )
+
+    def _is_float(self, node: onnx.NodeProto) -> bool:
+        """Return whether it is a convolution with weights that are there as they are."""
+        return node.op_type == "Conv" and all(name in self.constants for name in node.input[1:])
+
+    def divide_outputs(
+        self, conv: onnx.NodeProto, name: str, factors: npt.NDArray[np.float32]
+    ) -> None:
+        """Divide the channels (C,) that a Conv makes; its weights are called `name` then."""
+        weights = self._read(conv.input[1])
+        bias = self._read(conv.input[2]) if len(conv.input) > 2 else np.zeros_like(factors)  # noqa: PLR2004
+        divided = weights / factors.reshape(-1, *(1,) * (weights.ndim - 1))
+        del conv.input[1:]
+        conv.input.extend([self.add(name, divided), self.add(f"{name}/bias", bias / factors)])
+
+    def multiply_inputs(self, conv: onnx.NodeProto, factors: npt.NDArray[np.float32]) -> None:
+        """Let a Conv multiply the channels (C,) that it reads."""
+        weights = self._read(conv.input[1])
+        grouped = weights.reshape(cast("int", attribute(conv, "group", 1)), -1, *weights.shape[1:])
+        more = grouped * factors.reshape(len(grouped), 1, -1, *(1,) * (weights.ndim - 2))
+        name = f"{conv.output[0]}/multiplied"
+        while name in self.constants:
+            name += "/again"
+        conv.input[1] = self.add(name, more.reshape(weights.shape))
+
+    def add(self, name: str, values: npt.NDArray[np.float32]) -> str:
+        """Store a constant; return its name."""
+        kept = np.ascontiguousarray(values, np.float32)
+        self.constants[name] = numpy_helper.from_array(kept, name)
+        self._stored.append(self.constants[name])
+        return name
+
+    def _read(self, tensor: str) -> npt.NDArray[np.float32]:
+        return numpy_helper.to_array(self.constants[tensor]).astype(np.float32)

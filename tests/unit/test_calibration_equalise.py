@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from calibration.equalise import equalised
+from calibration.equalise import equalised, plain_in_float
 from calibration.fold import fold
 from calibration.observe import activations
 from calibration.quantise import measure
@@ -69,6 +69,31 @@ def test_on_the_cpu_factors_are_stored_as_often_as_a_row_has_pixels():
     (factors,) = (dims for name, dims in stored.items() if name.endswith("/factors/q"))
     row = Topology(chain("Silu")).shape("c1")[3]
     assert list(factors) == [1, 8, 1, row]
+
+
+@pytest.mark.parametrize(
+    ("in_float", "factors"), [([], True), (["c1"], True), (["c2"], False), (["c1", "c2"], False)]
+)
+def test_on_the_cpu_factors_are_taken_back_where_all_around_them_is_float(in_float, factors):
+    encoded = measure(chain("Silu"), frames()).encode_cpu(in_float)
+    made = {name for node in encoded.graph.node for name in node.output}
+    stored = {tensor.name for tensor in encoded.graph.initializer}
+    assert ("s1/restored" in made) == factors
+    assert stored <= {name for node in encoded.graph.node for name in node.input}
+    np.testing.assert_allclose(
+        scores(encoded, frames()), scores(chain("Silu"), frames()), atol=0.05
+    )
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+def test_without_its_factors_a_graph_computes_the_same(groups):
+    divided = equalised(chain("Silu", groups), frames(), lambda _: None)
+    plain = onnx.ModelProto()
+    plain.CopyFrom(divided)
+    plain_in_float(plain)
+    assert any(node.name.endswith("/restored") for node in divided.graph.node)
+    assert not any(node.name.endswith("/restored") for node in plain.graph.node)
+    np.testing.assert_allclose(scores(plain, frames()), scores(divided, frames()), atol=1e-5)
 
 
 def test_channels_that_are_nearly_equal_cost_nothing():
