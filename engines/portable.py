@@ -36,10 +36,8 @@ def portable(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def moved_from(made_by: Mapping[str, onnx.NodeProto], name: str) -> str:
-    """Return the tensor (B, C, H, W) whose pixels in rows a MatMul reads that was a convolution."""
-    for _ in ("Reshape", "Transpose"):
-        name = made_by[name].input[0]
-    return name
+    """Return the tensor (B, C, H, W) whose pixels a MatMul reads that was a convolution."""
+    return str(made_by[name].input[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class _Heads:
                 self._readers.setdefault(name, []).append(node)
 
     def turn(self) -> None:
-        """Turn every Concat of heads of which only the best and the chosen places are read."""
+        """Turn heads of which the best and the chosen places are read, and those turned anyway."""
         nodes = list(self._graph.node)
         del self._graph.node[:]
         rows: dict[str, str] = {}
@@ -81,6 +79,8 @@ class _Heads:
                 rows[node.output[0]] = self._builder.op("Concat", *joined, axis=1)
             elif node.input and node.input[0] in rows:
                 self._read(rows, node)
+            elif (made := self._turned_back(node)) is not None:
+                self._builder.publish(made, node.output[0])
             else:
                 self._graph.node.append(node)
         prune(self._graph)
@@ -155,17 +155,25 @@ class _Heads:
             return None
         return str(spread.input[0]) if spread.op_type == "Unsqueeze" else None
 
+    def _turned_back(self, node: onnx.NodeProto) -> str | None:
+        """Write a Transpose that brings a head's channels last: they are so already; else None."""
+        if node.op_type != "Transpose" or attribute(node, "perm") != [0, 2, 3, 1]:
+            return None
+        head = self._head(node.input[0])
+        return None if head is None else self._product(head)
+
     def _level(self, level: _Level) -> str:
         """Write what is made of a feature map as (B, H * W, C); return that."""
-        rows = [self._product(head) for head in level]
-        return rows[0] if len(rows) == 1 else self._builder.op("Concat", *rows, axis=2)
+        made = [self._product(head) for head in level]
+        joined = made[0] if len(made) == 1 else self._builder.op("Concat", *made, axis=3)
+        return self._builder.reshape(joined, (0, -1, sum(len(head.weights) for head in level)))
 
     def _product(self, head: _Head) -> str:
+        """Write a head as (B, H, W, C); return that."""
         builder = self._builder
         pixels = builder.op("Transpose", head.conv.input[0], perm=[0, 2, 3, 1])
-        read = builder.reshape(pixels, (0, -1, head.weights.shape[1]))
         weights = builder.constant(np.ascontiguousarray(head.weights.T))
-        made = builder.op("MatMul", read, weights)
+        made = builder.op("MatMul", pixels, weights)
         builder.graph.node[-1].name = head.conv.output[0] + AS_PRODUCT
         return made if head.bias is None else builder.op("Add", made, builder.constant(head.bias))
 

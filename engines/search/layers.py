@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LARGEST_SHARE = 0.5
 """Of all multiplications: with more than that in float it is no INT8 model any more."""
 AIM = 0.95
-"""Share of a limit that a search aims at."""
+"""Share of a limit that a search aims at, until it holds one."""
 MOST_TRIED = 8
 """Encodings that are tried of one graph. Each is judged on the frames of the verdict: of many, the
 luckiest would win."""
@@ -156,9 +156,10 @@ class Search:
 
     def _next(self, use: float) -> int | None:
         """Return how many layers to try next, as the effects that are left say; None: enough."""
-        goal = self._left[self._count] * max((AIM / max(use, _FARTHEST)) ** 2, _FARTHEST)
-        wanted = next(count for count, left in enumerate(self._left) if left <= goal)
         held = self._held()
+        aim = AIM if held is None else 1.0  # nothing is lost any more by one that just misses it
+        goal = self._left[self._count] * max((aim / max(use, _FARTHEST)) ** 2, _FARTHEST)
+        wanted = next(count for count, left in enumerate(self._left) if left <= goal)
         failed = [n for n, used in self._uses.items() if used > 1 and (held is None or n < held)]
         wanted = max(wanted, max(failed, default=-1) + 1)
         if held is None:

@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from calibration.quantise import quantise
 from engines.evaluation.report_layers import look_inside
 from engines.portable import AS_PRODUCT, portable
-from tests import networks
+from tests import networks, networks_ssd
 from tests.unit.test_engines_contract import adapted, frames, session
 
 OUTPUTS = ["boxes", "scores", "labels"]
@@ -63,6 +63,18 @@ def test_nms_is_the_operator_whatever_calibration_did_to_the_graph(encoded):
 
     assert ops.count("NonMaxSuppression") == 1
     assert "HardSigmoid" not in ops
+
+
+def test_heads_whose_channels_are_brought_last_need_not_be(tmp_path):
+    contract_graph = adapted(tmp_path, networks_ssd.ssd())
+    encoded = quantise(contract_graph, list(frames(4, (64, 48)))).cpu
+    faster = portable(encoded)
+    fed = {"frames": frames(2, (64, 48), seed=8)}
+
+    assert len(products(faster)) == 6
+    expected, found = (session(graph).run(OUTPUTS, fed) for graph in (encoded, faster))
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_heads_behind_floats_stay_convolutions(contract_graph):
