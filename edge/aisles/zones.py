@@ -31,8 +31,11 @@ def inside(
     x, y = np.clip(points, 0.0, _INSIDE).T[:, :, np.newaxis]
     (x1, y1), (x2, y2) = polygon.T, np.roll(polygon, -1, axis=0).T
     crosses = (y1 > y) != (y2 > y)
+    # From the upper end, whichever way the polygon goes: two that share an edge round it alike.
+    down = y1 <= y2
+    (xa, xb), (ya, yb) = np.where(down, (x1, x2), (x2, x1)), np.where(down, (y1, y2), (y2, y1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        left_of = x < (x2 - x1) * (y - y1) / (y2 - y1) + x1
+        left_of = x < (xb - xa) * (y - ya) / (yb - ya) + xa
     odd: npt.NDArray[np.bool_] = np.count_nonzero(crosses & left_of, axis=1) % 2 == 1
     return odd
 

@@ -110,20 +110,33 @@ class Raw(Family):
         values = values_of(network, list(heads.outputs.values()), self.preprocessing)
         seen = heads.columns(values)
         done = are_shares(seen[:, [0, 1, *range(4, seen.shape[1])]])
+        sides_done = done and are_shares(seen[:, 2:4])
+        return self.decoded(network.size_wh, graph, heads, done=done, sides_done=sides_done)
+
+    def decoded(
+        self,
+        size_wh: tuple[int, int],
+        graph: GraphBuilder,
+        heads: Heads,
+        *,
+        done: bool = False,
+        sides_done: bool = False,
+    ) -> Candidates:
+        """Score every row of heads; decode the best. `done`: their sigmoids were applied."""
         rows = heads.rows(graph)
         heard = [graph.squeeze(graph.slice(rows, 2, 4, _ROW), 2)]
         if heads.labels > 1 or self.trains_one_label:
             heard.append(graph.reduce_max(graph.slice(rows, 2, _ROW, _ROW + heads.labels), 2))
         scores = [x if done else graph.op("Sigmoid", x) for x in heard]
         score = graph.op("Mul", *scores) if len(scores) > 1 else scores[0]
-        places = _Places.of(network.size_wh, heads)
+        places = _Places.of(size_wh, heads)
 
         def decode(index: str) -> str:
             chosen = graph.gather_rows(rows, index)
             xy, wh = graph.slice(chosen, 2, 0, 2), graph.slice(chosen, 2, 2, 4)
             centre = xy if done else graph.op("Sigmoid", xy)
             return places.boxes(graph, index, self.spread(len(heads.outputs)), (
-                centre, self.grown(graph, wh, done=done and are_shares(seen[:, 2:4]))
+                centre, self.grown(graph, wh, done=sides_done)
             ))  # fmt: skip
 
         def label(index: str) -> str:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+from engines.families.anchored import find_heads
 from engines.families.family import Candidates, Close, Family, Preprocessing, Recognised
 from engines.families.grid import cells
 from engines.families.probe import values_of
 from engines.families.rows import Rows, candidates, find_rows
+from engines.families.yolo_raw import Yolov5Raw
 
 if TYPE_CHECKING:
     from engines.graph import GraphBuilder, Shape
@@ -46,8 +48,11 @@ class Yolov5(Family):
         return Recognised(found.labels, evidence)
 
     def adapt(self, network: Network, graph: GraphBuilder) -> Candidates:
-        """Score every row; gather the boxes of the best."""
+        """Score every row; decode the best, or gather them where that is done for all."""
         found = self.accepted(network, _rows(network))
+        heads = find_heads(network, found, self.preprocessing)
+        if heads is not None:
+            return Yolov5Raw().decoded(network.size_wh, graph, heads)
         return candidates(graph, found, objectness_only=found.labels == 1)
 
 

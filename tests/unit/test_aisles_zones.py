@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge.aisles.zones import anchors, inside, zones_of
@@ -36,6 +36,7 @@ def test_a_point_is_in_a_polygon(polygon, point, expected):
 
 
 @given(st.lists(st.tuples(unit, unit), min_size=1, max_size=20), st.floats(0.05, 0.95), unit)
+@example([(0.05, 0.0)], 0.05, 1.0)  # on the edge's upper end, which is no number of 1/2, 1/4, ...
 def test_zones_that_share_an_edge_share_no_point_and_leave_none_out(points, top, bottom):
     left = np.array([(0, 0), (top, 0), (bottom, 1), (0, 1)], float)
     right = np.array([(top, 0), (1, 0), (1, 1), (bottom, 1)], float)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from engines.errors import ModelError
 from engines.families import registry
@@ -190,9 +190,42 @@ def test_rows_of_yolov3_come_largest_stride_first(tmp_path):
     graph.publish(graph.op("Gather", "output", graph.constant(order, np.int64), axis=1), "rows")
     model.graph.output[0].name = "rows"
 
-    family, _ = whole(tmp_path, model)
+    adapted = by_hand.understood(tmp_path, model)
+    plain = by_hand.understood(tmp_path, networks_yolo.yolov5(size=(160, 160)))
+    pixels = by_hand.frame((160, 160))
 
-    assert family.name == "yolov5"
+    assert adapted.family.name == "yolov5"
+    assert decodes_late(adapted)
+    by_hand.assert_same(by_hand.detected(adapted, pixels), *by_hand.detected(plain, pixels))
+
+
+def decodes_late(adapted):
+    """Return whether no sigmoid of the export is left: ours read one number or the chosen rows."""
+    nodes = [node for node in adapted.graph.graph.node if node.op_type == "Sigmoid"]
+    return bool(nodes) and all(node.output[0].startswith("edge/") for node in nodes)
+
+
+@pytest.mark.parametrize("asked", [{}, {"raw": True}, {"labels": 1}, {"size": (96, 64)}], ids=str)
+def test_of_yolov5_only_the_best_are_decoded(tmp_path, asked):
+    assert decodes_late(by_hand.understood(tmp_path, networks_yolo.yolov5(**asked)))
+
+
+def test_what_is_not_decoded_as_yolov5_does_is_left_to_the_export(tmp_path):
+    model = networks_yolo.yolov5()
+    nodes = {node.output[0]: node for node in model.graph.node}
+    spread = next(n for n in nodes.values() if n.op_type == "Mul" and "Split" in n.input[0])
+    for tensor in model.graph.initializer:
+        if tensor.name == spread.input[1]:
+            tensor.CopyFrom(numpy_helper.from_array(np.float32(1.8), tensor.name))
+    adapted = by_hand.understood(tmp_path, model)
+    pixels = by_hand.frame(SIZE)
+
+    boxes, scores = yolov5(model, pixels)
+    best, labels = scores.max(1), scores.argmax(1)
+    kept = by_hand.suppressed(boxes, best, labels, 0.45)
+
+    assert not decodes_late(adapted)
+    by_hand.assert_same(by_hand.detected(adapted, pixels), boxes[kept], best[kept], labels[kept])
 
 
 def test_yolox_without_its_stem_could_be_yolov6_so_it_asks(tmp_path):
