@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from engines.families.grid import cells, corners_and_strides
 from engines.families.probe import values_of
 from engines.families.yolo_raw import Heads
-from engines.graph import producers, shape_of, upwards
+from engines.graph import attribute, constants, producers, shape_of, upwards
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from engines.reading.model import Network
 
 _SAME_PX, _SAME_SCORE = 0.01, 1e-4
+_APART = 5
+"""Rank of (B, A, 5 + labels, h, w)."""
 _SIGMOIDS_FAR = 200.0
 """Beyond it a sigmoid is 0 or 1 in float32, and `exp` would overflow."""
 
@@ -40,8 +43,29 @@ def find_heads(network: Network, rows: Rows, fed: Preprocessing) -> Heads | None
         anchors = _anchors(network, own[0], {stride: by_stride[stride][0] for stride in strides})
         if anchors is not None:
             ordered = np.stack([anchors[stride] for stride in logits])
-            return Heads(logits, rows.labels, ordered, last=False, split=True)
+            maps = _maps(network, logits)
+            return Heads(maps or logits, rows.labels, ordered, last=False, split=maps is None)
     return None
+
+
+def _maps(network: Network, logits: dict[int, str]) -> dict[int, str] | None:
+    """Return the maps (B, A * (5 + labels), h, w) that the logits are, if they are only moved."""
+    made_by, known = producers(network.model.graph), constants(network.model.graph)
+    found = {}
+    for stride, name in logits.items():
+        moved = made_by.get(name)
+        apart = made_by.get(moved.input[0]) if moved is not None else None
+        if (
+            moved is None
+            or apart is None
+            or (moved.op_type, attribute(moved, "perm")) != ("Transpose", [0, 1, 3, 4, 2])
+            or apart.op_type != "Reshape"
+            or apart.input[1] not in known
+            or len(numpy_helper.to_array(known[apart.input[1]])) != _APART
+        ):
+            return None
+        found[stride] = str(apart.input[0])
+    return found
 
 
 def _logits(network: Network, rows: Rows) -> dict[int, str] | None:

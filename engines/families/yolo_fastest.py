@@ -34,6 +34,11 @@ _SUM = 1e-3
 class _Shared(Heads):
     """Heads of this kind."""
 
+    @property
+    def by_cell(self) -> bool:
+        """Return that an anchor's cells are neighbours: each has its slices of the map."""
+        return False
+
     def rows(self, graph: GraphBuilder) -> str:
         """Append the heads as rows (B, N, 5 + labels): stride by stride, anchor by anchor."""
         count = self.anchors.shape[1]

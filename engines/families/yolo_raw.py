@@ -55,20 +55,22 @@ class Heads:
     split: bool
     """Whether anchors and columns are dimensions of their own."""
 
+    @property
+    def by_cell(self) -> bool:
+        """Whether the anchors of a cell are neighbours among the rows; else an anchor's cells are.
+
+        Both are a matter of reading what is there, not of moving it.
+        """
+        return self.last or not self.split
+
     def rows(self, graph: GraphBuilder) -> str:
-        """Append the heads as rows (B, N, 5 + labels): stride by stride, anchor by anchor."""
-        count, columns = self.anchors.shape[1], _ROW + self.labels
+        """Append the heads as rows (B, N, 5 + labels), stride by stride; see `by_cell`."""
         flat = []
         for name in self.outputs.values():
-            if self.last:
-                split = graph.reshape(name, (0, -1, count, columns))
-                turned = graph.op("Transpose", split, perm=[0, 2, 1, 3])
-            elif self.split:
-                turned = name
-            else:
-                split = graph.reshape(name, (0, count, columns, -1))
-                turned = graph.op("Transpose", split, perm=[0, 1, 3, 2])
-            flat.append(graph.reshape(turned, (0, -1, columns)))
+            turned = name
+            if not self.last and not self.split:
+                turned = graph.op("Transpose", name, perm=[0, 2, 3, 1])
+            flat.append(graph.reshape(turned, (0, -1, _ROW + self.labels)))
         return graph.op("Concat", *flat, axis=1)
 
     def columns(self, values: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
@@ -213,9 +215,12 @@ class _Places:
         for level, (stride, given) in enumerate(zip(heads.outputs, heads.anchors, strict=True)):
             corner, step = corners_and_strides(size_wh, (stride,))
             number = corner.shape[1]
-            corners.append(np.tile(corner.T, (len(given), 1)))
-            steps.append(np.tile(step.T, (len(given), 1)))
-            anchors.append(np.repeat(given, number, axis=0))
+            anchor, cell = np.divmod(np.arange(len(given) * number), number)
+            if heads.by_cell:
+                cell, anchor = np.divmod(np.arange(len(given) * number), len(given))
+            corners.append(corner.T[cell])
+            steps.append(step.T[cell])
+            anchors.append(given[anchor])
             levels.append(np.full((len(given) * number, 1), level))
         return cls(*(np.concatenate(x) for x in (corners, anchors, steps, levels)))
 
