@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engines.reading.model import Network
 
 _SAME_PX, _SAME_SCORE = 0.01, 1e-4
+_TINY = 1e-12
 _APART = 5
 """Rank of (B, A, 5 + labels, h, w)."""
 _SIGMOIDS_FAR = 200.0
@@ -106,7 +107,8 @@ def _anchors(
         corners, _ = corners_and_strides(network.size_wh, (stride,))
         centres = (2 * shares[..., :2] - 0.5 + corners.T) * stride
         factors = (2 * shares[..., 2:4]) ** 2
-        anchors = np.median(rows[..., 2:4] / factors, axis=1)
+        power = np.maximum((factors**2).sum(axis=1), _TINY)
+        anchors = np.round((factors * rows[..., 2:4]).sum(axis=1) / power, 4)  # least squares
         same = (
             np.abs(centres - rows[..., :2]).max() < _SAME_PX
             and np.abs(factors * anchors[:, None] - rows[..., 2:4]).max() < _SAME_PX
