@@ -93,7 +93,7 @@ def _serve(port: int, login: list[str]) -> None:
         return
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(
-        f"( videotestsrc is-live=true ! timeoverlay font-desc=30 ! "
+        f"( videotestsrc is-live=true ! "
         f"video/x-raw,width={WIDTH},height={HEIGHT},framerate={FPS}/1 ! {launch} name=pay0 )"
     )
     factory.set_shared(True)
