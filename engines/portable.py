@@ -74,7 +74,7 @@ class _Heads:
         rows: dict[str, str] = {}
         for node in nodes:
             levels = self._levels(node) if node.op_type == "Concat" else []
-            if levels and self._is_picked(node.output[0]):
+            if levels and self._is_picked(node.output[0], _channels(levels[0])):
                 joined = [self._level(level) for level in levels]
                 rows[node.output[0]] = self._builder.op("Concat", *joined, axis=1)
             elif node.input and node.input[0] in rows:
@@ -103,9 +103,8 @@ class _Heads:
         joins = made.op_type == "Concat" and attribute(made, "axis") == 1
         heads = [self._head(each) for each in (made.input if joins else made.output)]
         whole = [head for head in heads if head is not None]
-        channels = sum(len(head.weights) for head in whole)
-        shape = self._constants.get(reshape.input[1])
-        sides = [] if shape is None else numpy_helper.to_array(shape).tolist()
+        channels = _channels(whole)
+        sides = self._integers(reshape.input[1])
         flat = len(sides) == _PLACES + 1 and sides[0] in {0, 1, -1} and sides[1] in {0, channels}
         return whole if flat and len(whole) == len(heads) else []
 
@@ -126,34 +125,43 @@ class _Heads:
         )
         return _Head(conv, weights[:, :, 0, 0], bias[0] if bias else None) if plain else None
 
-    def _is_picked(self, name: str) -> bool:
-        """Return whether all readers of a tensor are ones that `_read` can write."""
+    def _is_picked(self, name: str, channels: int) -> bool:
+        """Return whether all readers of a tensor (B, channels, N) are ones that `_read` writes."""
         readers = self._readers.get(name, [])
-        return bool(readers) and all(
-            all(self._is_picked(part) for part in node.output)
-            if _parts_channels(node)
-            else self._is_best(node) or self._index(node) is not None
-            for node in readers
-        )
+        return bool(readers) and all(self._is_pick(node, channels) for node in readers)
+
+    def _is_pick(self, node: onnx.NodeProto, channels: int) -> bool:
+        if _parts_channels(node):
+            sizes = self._integers(node.input[1])
+            return len(sizes) == len(node.output) and all(map(self._is_picked, node.output, sizes))
+        return self._is_best(node) or self._index(node, channels) is not None
 
     def _is_best(self, node: onnx.NodeProto) -> bool:
         if node.op_type != "ReduceMax" or attribute(node, "keepdims", 1):
             return False
-        axes = attribute(node, "axes")
-        if axes is None and len(node.input) > 1:
-            stored = self._constants.get(node.input[1])
-            axes = None if stored is None else numpy_helper.to_array(stored).tolist()
-        return axes is not None and list(axes) == [1]
+        return list(attribute(node, "axes", ())) == [1] or (
+            len(node.input) > 1 and self._integers(node.input[1]) == [1]
+        )
 
-    def _index(self, node: onnx.NodeProto) -> str | None:
-        """Return the index (B, K) by which `GraphBuilder.gather_columns` picks places."""
+    def _index(self, node: onnx.NodeProto, channels: int) -> str | None:
+        """Return the index (B, K) with which `GraphBuilder.gather_columns` picks all of a place."""
         if node.op_type != "GatherElements" or attribute(node, "axis", 0) != _PLACES:
             return None
         tile = self._producers.get(node.input[1])
         spread = None if tile is None else self._producers.get(tile.input[0])
-        if tile is None or tile.op_type != "Tile" or spread is None:
-            return None
-        return str(spread.input[0]) if spread.op_type == "Unsqueeze" else None
+        spreads = (
+            tile is not None
+            and spread is not None
+            and (tile.op_type, spread.op_type) == ("Tile", "Unsqueeze")
+            and self._integers(tile.input[1]) == [1, channels, 1]
+            and self._integers(spread.input[1]) == [1]
+        )
+        return str(spread.input[0]) if spread is not None and spreads else None
+
+    def _integers(self, name: str) -> list[int]:
+        """Return a constant list, nothing where it is none."""
+        stored = self._constants.get(name)
+        return [] if stored is None else numpy_helper.to_array(stored).ravel().tolist()
 
     def _turned_back(self, node: onnx.NodeProto) -> str | None:
         """Write a Transpose that brings a head's channels last: they are so already; else None."""
@@ -166,7 +174,7 @@ class _Heads:
         """Write what is made of a feature map as (B, H * W, C); return that."""
         made = [self._product(head) for head in level]
         joined = made[0] if len(made) == 1 else self._builder.op("Concat", *made, axis=3)
-        return self._builder.reshape(joined, (0, -1, sum(len(head.weights) for head in level)))
+        return self._builder.reshape(joined, (0, -1, _channels(level)))
 
     def _product(self, head: _Head) -> str:
         """Write a head as (B, H, W, C); return that."""
@@ -184,12 +192,16 @@ class _Heads:
             parts = builder.ops("Split", len(node.output), read, *node.input[1:], axis=_PLACES)
             rows.update(zip(node.output, parts, strict=True))
             return
-        index = self._index(node)
-        if index is None:
+        if node.op_type == "ReduceMax":
             made = builder.reduce_max(read, _PLACES)
         else:
+            index = self._producers[self._producers[node.input[1]].input[0]].input[0]
             made = builder.op("Transpose", builder.gather_rows(read, index), perm=[0, 2, 1])
         builder.publish(made, node.output[0])
+
+
+def _channels(level: _Level) -> int:
+    return sum(len(head.weights) for head in level)
 
 
 def _parts_channels(node: onnx.NodeProto) -> bool:

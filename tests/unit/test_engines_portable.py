@@ -105,6 +105,16 @@ def test_heads_that_something_else_reads_stay_convolutions(encoded):
     assert first not in products(portable(changed(encoded, read)))
 
 
+def test_heads_of_which_some_rows_are_picked_only_stay_convolutions(encoded):
+    def pick_fewer(graph):
+        tile = next(node for node in graph.node if node.op_type == "Tile")
+        (repeats,) = (t for t in graph.initializer if t.name == tile.input[1])
+        fewer = numpy_helper.to_array(repeats) - [0, 1, 0]
+        repeats.CopyFrom(numpy_helper.from_array(fewer, repeats.name))
+
+    assert len(products(portable(changed(encoded, pick_fewer)))) < 6
+
+
 def test_the_report_still_counts_and_shows_them(contract_graph, encoded):
     shown = {"before": encoded, "after": portable(encoded)}
 
