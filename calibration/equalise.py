@@ -2,7 +2,8 @@
 
 A channel can be divided by a factor in the convolution that makes it and multiplied by it in those
 that read it (Nagel et al., 2019). A ReLU between them does not notice; in x * sigmoid(x) the gate
-has to be given the factor back, which costs one multiplication per value: done only where it pays.
+has to be given the factor back, which costs one multiplication per value: done only where it pays,
+and taken back in an encoding that rounds nothing there.
 """
 
 from __future__ import annotations

@@ -19,12 +19,15 @@ puts it in, for the graph that no other runtime has to read. TensorRT has it as 
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import numpy as np
 import onnx
 
 from engines.graph import GraphBuilder, producers, prune
+
+_log = logging.getLogger(__name__)
 
 IOU = 0.45
 """Above it boxes of one label are one object, where a family says nothing else."""
@@ -69,10 +72,15 @@ def as_operators(model: onnx.ModelProto) -> onnx.ModelProto:
     del written.graph.node[:]
     for node in nodes:
         said = _said(node)
-        if said and {said["boxes"], said["labels"] or said["boxes"]} <= known:
+        gone = {said["boxes"], said["labels"] or said["boxes"]} - known if said else set()
+        if said and not gone:
             _operator(builder, node, said)
-        else:
-            written.graph.node.append(node)
+            continue
+        if gone:
+            _log.warning(
+                "an NMS stays in plain ops: the graph has lost %s", ", ".join(sorted(gone))
+            )
+        written.graph.node.append(node)
     prune(written.graph)
     return written
 

@@ -18,14 +18,15 @@ from engines import nms
 from engines.graph import GraphBuilder, attribute, constants, producers, prune
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy.typing as npt
 
 _PLACES = 2
 """Axis of (B, C, N) along which the places of a feature map lie, or -1."""
 AS_PRODUCT = "/as product"
-"""Behind the name of a convolution's output: the MatMul that it has become."""
+"""Behind the name of a convolution's output: the MatMul that it has become.
+
+It reads a Transpose of what the convolution read.
+"""
 
 
 def portable(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -33,11 +34,6 @@ def portable(model: onnx.ModelProto) -> onnx.ModelProto:
     written = nms.as_operators(model)
     _Heads(written).turn()
     return written
-
-
-def moved_from(made_by: Mapping[str, onnx.NodeProto], name: str) -> str:
-    """Return the tensor (B, C, H, W) whose pixels a MatMul reads that was a convolution."""
-    return str(made_by[name].input[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from edge.detector.onnxruntime import INPUT
-from engines.portable import AS_PRODUCT, moved_from
+from engines.portable import AS_PRODUCT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -143,7 +143,7 @@ def _taps(graph: onnx.ModelProto) -> Iterator[_Tapped]:
         if node.op_type == "Conv":
             left = node.input[0]
         elif node.name.endswith(AS_PRODUCT):
-            left = moved_from(producer, node.input[0])
+            left = producer[node.input[0]].input[0]
         else:
             continue
         dq = behind(left, "DequantizeLinear")
